@@ -1,0 +1,51 @@
+"""The one place that names numba: how kernels are compiled, and how their disk cache stays true.
+
+A kernel is made by a factory whose closure holds the arith functions that it uses. numba's cache key covers the
+kernel's own file and its closure cells, but a plain function in a cell is pickled by name: editing a rule would leave
+the old rule in the cache. So every factory closes over :data:`STAMP`, a digest of all sources that can reach a kernel.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.extending import register_jitable
+
+from fxsim.arith import gemmlowp, overflow, requantize, rounding
+
+F = TypeVar("F", bound=Callable[..., Any])
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def _stamp() -> int:
+    digest = hashlib.sha256()
+    for folder in ("arith", "kernels"):
+        for source in sorted((_PACKAGE / folder).glob("*.py")):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return int.from_bytes(digest.digest()[:7], "big")
+
+
+STAMP = _stamp()
+"""Changes with every edit of arith or kernels. Positive, so that ``if STAMP < 0`` folds away."""
+
+
+def _register() -> None:
+    for module in (rounding, overflow, requantize, gemmlowp):
+        for value in vars(module).values():
+            if callable(value) and getattr(value, "__module__", None) == module.__name__:
+                register_jitable(value)
+
+
+_register()
+
+
+def kernel(function: F) -> F:
+    """``function`` compiled on first use: no GIL, no division checks, cached on disk where a folder can be written."""
+    options = {"error_model": "numpy", "nogil": True}
+    try:
+        compiled: F = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder for the cache: a read-only install without a home
+        compiled = numba.njit(**options)(function)
+    return compiled

@@ -1,0 +1,55 @@
+"""Element by element: sums and products of two tensors, float to integer."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from fxsim.arith.requantize import double_rounding, single_rounding
+from fxsim.arith.rounding import RULES, from_float
+from fxsim.kernels._jit import STAMP, kernel
+
+Kernel = Callable[..., Any]
+_SCHEMES = {"double_rounding": double_rounding, "single_rounding": single_rounding}
+
+
+@cache
+def add(scheme: str, rounding: str) -> Kernel:
+    """``f(a, b, zeros, q, shift, left, zero, low, high, out)``: both terms rescaled to one scale, added, rescaled.
+
+    ``t = M2 * (M0 * ((a - zeros[0]) << left) + M1 * ((b - zeros[1]) << left))``; ``M`` from ``q[i], shift[i]``.
+
+    Source: tflite/kernels/internal/reference/add.h @ LiteRT 2.3.0.
+    """
+    apply, rule, stamp = _SCHEMES[scheme], RULES[rounding], STAMP
+
+    @kernel
+    def f(a, b, zeros, q, shift, left, zero, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        if stamp < 0:
+            return
+        for i in range(out.size):
+            x = apply(rule, (np.int64(a[i]) - zeros[0]) << left, q[0], shift[0])
+            y = apply(rule, (np.int64(b[i]) - zeros[1]) << left, q[1], shift[1])
+            out[i] = min(max(apply(rule, x + y, q[2], shift[2]) + zero, low), high)
+
+    return f
+
+
+@cache
+def quantize(rounding: str) -> Kernel:
+    """``f(x, scale, zero, low, high, out)``: ``clamp(round(x / scale) + zero)``, the quotient in float32.
+
+    Source: tflite/kernels/internal/reference/quantize.h @ LiteRT 2.3.0.
+    """
+    rule, stamp = RULES[rounding], STAMP
+
+    @kernel
+    def f(x, scale, zero, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        if stamp < 0:
+            return
+        for i in range(out.size):
+            v = min(max(np.float64(x[i] / scale), -(2.0**40)), 2.0**40)
+            out[i] = min(max(from_float(rule, v) + zero, low), high)
+
+    return f

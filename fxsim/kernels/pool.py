@@ -1,0 +1,75 @@
+"""Average and maximum over sliding windows; cells outside the image do not count.
+
+Shapes: input ``(N, H, W, C)``, output ``(N, OH, OW, C)``; ``window`` is ``(kernel_h, kernel_w, stride_h, stride_w, top,
+left)``.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from fxsim.arith.rounding import RULES, divide
+from fxsim.kernels._jit import STAMP, kernel
+
+Kernel = Callable[..., Any]
+
+
+@cache
+def average(rounding: str) -> Kernel:
+    """``f(x, window, low, high, out)``: the sum divided by the number of cells inside the image, rounded.
+
+    With ``ties_away`` it is ``(sum +- n / 2) / n`` in C, as TFLite and CMSIS-NN compute.
+
+    Source: tflite/kernels/internal/reference/integer_ops/pooling.h @ LiteRT 2.3.0.
+    """
+    rule, stamp = RULES[rounding], STAMP
+
+    @kernel
+    def f(x, window, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        if stamp < 0:
+            return
+        n, oh, ow, c = out.shape
+        total = np.empty(c, np.int64)
+        for b in range(n):
+            for y in range(oh):
+                for z in range(ow):
+                    y0, x0 = y * window[2] - window[4], z * window[3] - window[5]
+                    count = 0
+                    total[:] = 0
+                    for i in range(max(y0, 0), min(y0 + window[0], x.shape[1])):
+                        for j in range(max(x0, 0), min(x0 + window[1], x.shape[2])):
+                            count += 1
+                            for k in range(c):
+                                total[k] += np.int64(x[b, i, j, k])
+                    for k in range(c):
+                        out[b, y, z, k] = min(max(divide(rule, total[k], count), low), high)
+
+    return f
+
+
+@cache
+def maximum() -> Kernel:
+    """``f(x, window, low, high, out)``: the greatest value of each window, clamped to ``low..high``."""
+    stamp = STAMP
+
+    @kernel
+    def f(x, window, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        if stamp < 0:
+            return
+        n, oh, ow, c = out.shape
+        for b in range(n):
+            for y in range(oh):
+                for z in range(ow):
+                    y0, x0 = y * window[2] - window[4], z * window[3] - window[5]
+                    row = out[b, y, z]
+                    row[:] = low
+                    for i in range(max(y0, 0), min(y0 + window[0], x.shape[1])):
+                        for j in range(max(x0, 0), min(x0 + window[1], x.shape[2])):
+                            for k in range(c):
+                                row[k] = max(row[k], x[b, i, j, k])
+                    for k in range(c):
+                        row[k] = min(np.int64(row[k]), high)
+
+    return f

@@ -1,0 +1,50 @@
+"""Accumulators to output integers: one vector loop, compiled for each scheme and rounding rule."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from fxsim.arith.requantize import double_rounding, single_rounding
+from fxsim.arith.rounding import RULES, from_float
+from fxsim.kernels._jit import STAMP, kernel
+
+Kernel = Callable[..., Any]
+
+
+@cache
+def requantize(scheme: str, rounding: str) -> Kernel:
+    """``f(acc, q, shift, scale, zero, low, high, out)``: ``out = clamp(round(acc * M) + zero, low, high)``.
+
+    ``acc`` ``(rows, channels)``; the real scale ``M`` of a channel is ``q * 2**(shift - 31)`` for the integer schemes and
+    ``scale`` (float64 or float32) for the float ones.
+    """
+    rule, stamp = RULES[rounding], STAMP
+
+    if scheme in ("double_rounding", "single_rounding"):
+        apply = double_rounding if scheme == "double_rounding" else single_rounding
+
+        @kernel
+        def f(acc, q, shift, scale, zero, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            if stamp < 0:
+                return
+            for r in range(acc.shape[0]):
+                for c in range(acc.shape[1]):
+                    v = apply(rule, np.int64(acc[r, c]), np.int64(q[c]), np.int64(shift[c])) + zero
+                    out[r, c] = min(max(v, low), high)
+
+        return f
+
+    @kernel
+    def g(acc, q, shift, scale, zero, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        if stamp < 0:
+            return
+        for r in range(acc.shape[0]):
+            for c in range(acc.shape[1]):
+                product = scale.dtype.type(acc[r, c]) * scale[c]
+                # Beyond +-2**40 every output clamps; the bound keeps the conversion to an integer defined.
+                v = from_float(rule, min(max(np.float64(product), -(2.0**40)), 2.0**40)) + zero
+                out[r, c] = min(max(v, low), high)
+
+    return g

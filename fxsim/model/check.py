@@ -1,0 +1,74 @@
+"""Holds a graph against the rules of its ops before anything runs: types, shapes, order, sizes.
+
+An importer calls :func:`check` last, so that every later room may trust a :class:`Graph`.
+"""
+
+import math
+from collections.abc import Iterable
+
+from fxsim.errors import FxsimError, ModelError, UnsupportedOp, listed
+from fxsim.model.graph import ABSENT, Graph, Node
+from fxsim.model.ops import spec
+from fxsim.model.qtype import Shape
+
+MAX_TENSOR_BYTES = 1 << 30
+"""A larger tensor is refused: no network of fxsim's world has one, and a hostile file must not exhaust memory."""
+
+
+def where(graph: Graph, node: Node) -> str:
+    """``file, layer 3 CONV_2D 'name'``: where an error is."""
+    return f"{graph.name}: layer {node.index} {node.op} {node.name!r}"
+
+
+def check(graph: Graph) -> Graph:
+    """The graph, if it is sound.
+
+    Raises:
+        ModelError: on a tensor of impossible size, a value used before it is made, or shapes that do not fit.
+        UnsupportedOp: on an op or element type that fxsim does not know.
+    """
+    for t in graph.tensors:
+        if any(s < 0 for s in t.shape) or t.qtype.bytes(math.prod(t.shape)) > MAX_TENSOR_BYTES:
+            raise ModelError(
+                f"{graph.name}: tensor {t.index} {t.name!r} has shape {list(t.shape)}; "
+                f"allowed: static sizes, at most {MAX_TENSOR_BYTES} bytes"
+            )
+    ready = {t.index for t in graph.tensors if t.constant} | set(graph.inputs)
+    for node in graph.nodes:
+        try:
+            _check_node(graph, node, ready)
+        except FxsimError as e:
+            raise type(e)(f"{where(graph, node)}: {e}") from None
+        ready.update(node.outputs)
+    missing = [i for i in graph.outputs if i not in ready]
+    if missing:
+        raise ModelError(f"{graph.name}: output tensors {missing} are made by no layer")
+    for called in graph.called:
+        check(called)
+    return graph
+
+
+def _check_count(what: str, got: int, least: int, most: int) -> None:
+    if not least <= got <= most:
+        allowed = str(least) if least == most else f"{least} to {most}"
+        raise ModelError(f"has {got} {what}; allowed: {allowed}")
+
+
+def _check_node(graph: Graph, node: Node, ready: Iterable[int]) -> None:
+    op = spec(node.op)
+    _check_count("inputs", len(node.inputs), op.min_inputs, op.max_inputs)
+    _check_count("outputs", len(node.outputs), op.min_outputs, op.max_outputs)
+    for i in node.inputs:
+        if i != ABSENT and i not in ready:
+            raise ModelError(f"input tensor {i} is used before any layer makes it")
+    inputs, outputs = graph.operands(node.inputs), graph.operands(node.outputs)
+    for i, t in enumerate(inputs):
+        allowed = op.dtypes[min(i, len(op.dtypes) - 1)] if op.dtypes else ()
+        if t is not None and allowed and t.qtype.name not in allowed:
+            raise UnsupportedOp(f"input {i} {t.name!r} is {t.qtype.name}; supported: {listed(allowed)}")
+    if any(t is None or t.constant or t.index in graph.inputs for t in outputs):
+        raise ModelError("writes to a constant, to a model input, or to no tensor")
+    expected: tuple[Shape, ...] = op.infer(inputs, node.attributes, len(outputs))
+    for t, shape in zip(outputs, expected, strict=False):
+        if t is not None and t.shape != shape:
+            raise ModelError(f"output {t.name!r} is declared {list(t.shape)}, but the op makes {list(shape)}")

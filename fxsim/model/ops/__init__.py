@@ -1,0 +1,22 @@
+"""All ops that the model floor knows, by name."""
+
+from fxsim.errors import UnsupportedOp, listed
+from fxsim.model.graph import Graph, Node
+from fxsim.model.ops import conv, elementwise, layout, pool, state
+from fxsim.model.ops.base import OpSpec
+from fxsim.model.work import Work
+
+OPS: dict[str, OpSpec] = {s.name: s for m in (conv, pool, elementwise, layout, state) for s in m.SPECS}
+
+
+def spec(op: str) -> OpSpec:
+    """The spec of an op, or an UnsupportedOp that lists what there is."""
+    try:
+        return OPS[op]
+    except KeyError:
+        raise UnsupportedOp(f"op {op} is not supported; supported: {listed(sorted(OPS))}") from None
+
+
+def work(graph: Graph, node: Node) -> Work:
+    """What ``node`` has to do, from the shapes of its tensors."""
+    return spec(node.op).work(graph.operands(node.inputs), graph.operands(node.outputs), node.attributes)

@@ -1,0 +1,102 @@
+"""Element types and quantization parameters of tensors.
+
+A quantized tensor holds raw integers ``q``; its real value is ``scale * (q - zero_point)``.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+Shape = tuple[int, ...]
+Kind = Literal["int", "float", "bool", "resource"]
+
+
+@dataclass(frozen=True, slots=True)
+class QType:
+    """The type of one element: an integer of ``bits`` bits, or a float, bool or resource handle."""
+
+    bits: int
+    signed: bool = True
+    narrow_range: bool = False
+    kind: Kind = "int"
+
+    @property
+    def name(self) -> str:
+        """The field's usual name: ``int8``, ``uint8``, ``int4``, ``float32``, ``bool``, ``resource``."""
+        if self.kind == "int":
+            return f"{'' if self.signed else 'u'}int{self.bits}"
+        return f"float{self.bits}" if self.kind == "float" else self.kind
+
+    @property
+    def min(self) -> int:
+        """The least integer of the type."""
+        if not self.signed:
+            return 0
+        return -(1 << (self.bits - 1)) + int(self.narrow_range)
+
+    @property
+    def max(self) -> int:
+        """The greatest integer of the type."""
+        return (1 << (self.bits - int(self.signed))) - 1
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The numpy type that holds one element (the next wider one where numpy has none)."""
+        if self.kind == "bool":
+            return np.dtype(np.bool_)
+        if self.kind == "resource":
+            return np.dtype(np.int32)
+        width = max(8, 1 << (self.bits - 1).bit_length())
+        return np.dtype(f"{'f' if self.kind == 'float' else 'i' if self.signed else 'u'}{width // 8}")
+
+    def bytes(self, elements: int) -> int:
+        """The bytes that ``elements`` packed elements occupy in memory."""
+        return (elements * self.bits + 7) // 8
+
+
+INT4 = QType(4)
+INT8 = QType(8)
+UINT8 = QType(8, signed=False)
+INT16 = QType(16)
+INT32 = QType(32)
+INT64 = QType(64)
+FLOAT32 = QType(32, kind="float")
+BOOL = QType(8, signed=False, kind="bool")
+RESOURCE = QType(32, kind="resource")
+
+
+@dataclass(frozen=True, slots=True)
+class QuantParams:
+    """``real = scale * (raw - zero_point)``, one pair for the tensor, or one for each index along ``axis``.
+
+    Scales are the file's float32 values, held exactly as Python floats.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+
+    @property
+    def per_tensor(self) -> bool:
+        """True if one scale serves the whole tensor."""
+        return len(self.scale) == 1
+
+    def quantize(self, real: npt.ArrayLike, qtype: QType = INT8) -> Array:
+        """``clamp(round(real / scale) + zero_point)``, ties away from zero, in float64: for preparing inputs."""
+        x = np.asarray(real, dtype=np.float64) / self.scale[0]
+        whole = np.trunc(np.abs(x))
+        q = np.copysign(whole + (np.abs(x) - whole >= 0.5), x)  # exact; floor(x + 0.5) is not
+        return np.clip(q + self.zero_point[0], qtype.min, qtype.max).astype(qtype.dtype)
+
+    def dequantize(self, raw: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """``scale * (raw - zero_point)`` in float64."""
+        q = np.asarray(raw).astype(np.float64)
+        if self.per_tensor:
+            return self.scale[0] * (q - self.zero_point[0])
+        shape = [1] * q.ndim
+        shape[self.axis or 0] = -1
+        result: npt.NDArray[np.float64] = np.reshape(self.scale, shape) * (q - np.reshape(self.zero_point, shape))
+        return result

@@ -1,0 +1,175 @@
+"""An engine's arithmetic as data: accumulator, requantization, and named variants of single ops.
+
+Profiles are TOML files under ``hwprofiles/numerics``; a user's own file may start from one of them with ``base``.
+"""
+
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from fxsim import hwfiles
+from fxsim.arith.multiplier import CHAINS
+from fxsim.arith.overflow import POLICIES
+from fxsim.arith.requantize import SCHEMES
+from fxsim.arith.rounding import RULES
+from fxsim.errors import ProfileError, listed
+from fxsim.model.ops import OPS
+
+MIN_BITS, MAX_BITS = 2, 32
+Order = Literal["sequential"]
+Verified = Literal["live", "vectors", "source", "none"]
+
+
+def _among(key: str, got: str, allowed: Any) -> None:  # noqa: ANN401
+    if got not in allowed:
+        raise ProfileError(f"{key} is {got!r}; allowed: {listed(allowed)}{hwfiles.nearest(got, list(allowed))}")
+
+
+class Accumulator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The register that sums products: its width, what happens when a step overflows it, and the order of the steps.
+
+    ``sequential``: kernel row, kernel column, input channel, then the bias.
+    """
+
+    bits: int = 32
+    overflow: str = "wrap"
+    order: Order = "sequential"
+
+    def __post_init__(self) -> None:
+        """Raises ProfileError on a value that no kernel has."""
+        if not MIN_BITS <= self.bits <= MAX_BITS:
+            raise ProfileError(f"bits is {self.bits}; allowed: {MIN_BITS}..{MAX_BITS}")
+        _among("overflow", self.overflow, POLICIES)
+
+
+class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an accumulator becomes an output integer.
+
+    ``scheme``: see :mod:`fxsim.arith.requantize`; ``rounding``: the rule of the (last) rounding;
+    ``chain`` and ``chain_per_channel``: how the real scale is computed, for one scale and for one a channel.
+    """
+
+    scheme: str = "double_rounding"
+    rounding: str = "ties_away"
+    chain: str = "float64"
+    chain_per_channel: str = "float64"
+
+    def __post_init__(self) -> None:
+        """Raises ProfileError on a name that there is not."""
+        _among("scheme", self.scheme, SCHEMES)
+        _among("rounding", self.rounding, RULES)
+        _among("chain", self.chain, CHAINS)
+        _among("chain_per_channel", self.chain_per_channel, CHAINS)
+
+
+class OpNumerics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The arithmetic of one op: all that a binding needs to know."""
+
+    accumulator: Accumulator
+    requantize: Requantize
+    variant: str = ""
+
+
+class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An engine's arithmetic. ``ops`` holds every op's own settings, complete; :meth:`of` adds the general ones."""
+
+    name: str
+    description: str = ""
+    verified: Verified = "none"
+    against: str = ""
+    accumulator: Accumulator = Accumulator()
+    requantize: Requantize = Requantize()
+    ops: dict[str, OpNumerics] = {}
+
+    def of(self, op: str) -> OpNumerics:
+        """The arithmetic of ``op``."""
+        return self.ops.get(op) or OpNumerics(self.accumulator, self.requantize)
+
+
+def list_numerics() -> list[str]:
+    """The names of the numerics profiles that ship with fxsim."""
+    return hwfiles.names("numerics")
+
+
+def load_numerics(numerics: "str | os.PathLike[str] | NumericsProfile") -> NumericsProfile:
+    """The profile of that name, or in that ``.toml`` file.
+
+    Raises:
+        ProfileError: if there is none, or if a key, a type or a value in it is not allowed.
+    """
+    if isinstance(numerics, NumericsProfile):
+        return numerics
+    name = os.fspath(numerics)
+    if name.endswith(".toml"):
+        return _decode(Path(name))
+    return _builtin(name)
+
+
+@cache
+def _builtin(name: str) -> NumericsProfile:
+    return _decode(hwfiles.find("numerics", name))
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as e:
+        raise ProfileError(f"{path}: cannot be read: {e.strerror or e}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise ProfileError(f"{path}: is not TOML: {e}") from None
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _resolve(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The table in ``path`` over that of its ``base``. What a file says of all ops holds against its base's single ops."""
+    table = _table(path)
+    base = table.pop("base", None)
+    if base is None:
+        return table
+    if not isinstance(base, str) or base in seen:
+        raise ProfileError(f"{path}: base is {base!r}; allowed: another of {listed(list_numerics())}")
+    under = _resolve(hwfiles.find("numerics", base), (*seen, base))
+    for general in ("accumulator", "requantize"):
+        for op in under.get("ops", {}).values() if isinstance(table.get(general), dict) else ():
+            for key in table[general]:
+                op.get(general, {}).pop(key, None)
+    return _merge(under, table)
+
+
+def _decode(path: Path) -> NumericsProfile:
+    table = _resolve(path)
+    table.setdefault("name", path.stem)
+    general = {k: table[k] for k in ("accumulator", "requantize") if k in table}
+    ops = table.get("ops", {})
+    if isinstance(ops, dict):
+        for op, settings in ops.items():
+            if op not in OPS:
+                hint = hwfiles.nearest(op.upper(), list(OPS)) or f"; allowed: {listed(sorted(OPS))}"
+                raise ProfileError(f"{path}: ops.{op}: no such op{hint}")
+            if isinstance(settings, dict):
+                ops[op] = _merge({"accumulator": {}, "requantize": {}} | general, settings)
+    try:
+        return msgspec.convert(table, NumericsProfile)
+    except msgspec.ValidationError as e:
+        raise ProfileError(f"{path}: {_friendly(str(e), table)}") from None
+
+
+def _friendly(message: str, table: dict[str, Any]) -> str:
+    """msgspec's message with the allowed keys added where a key is unknown."""
+    if "unknown field" in message:
+        kinds = {"accumulator": Accumulator, "requantize": Requantize}
+        place = message.rsplit(".", 1)[-1].rstrip("`")
+        struct = kinds.get(place, OpNumerics if "ops" in message else NumericsProfile)
+        message += f"; allowed keys: {listed(f.name for f in msgspec.structs.fields(struct))}"
+    return message

@@ -1,0 +1,187 @@
+"""What binding an op means: graph and numerics in, a prepared function on arrays out.
+
+A binding settles everything that does not depend on the values: multipliers, weights in kernel layout, clamps. The
+function it returns only moves and computes. It holds no state between calls and may run in many threads at once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fxsim.arith.multiplier import CHAINS, float32, quantize_multiplier
+from fxsim.errors import ProfileError, UnsupportedOp, listed
+from fxsim.model.graph import ABSENT, Graph, Node, Tensor
+from fxsim.model.ops.base import Activation
+from fxsim.model.qtype import Array, QuantParams
+from fxsim.numerics import OpNumerics, Requantize
+
+Arrays = Sequence[Array]
+RunFn = Callable[[Arrays, Arrays], None]
+"""inputs (None where absent), outputs to fill"""
+
+
+@dataclass(slots=True)
+class Probe:
+    """What a layer's registers held: filled by :attr:`Bound.probe`, summed over inferences."""
+
+    acc_bits: int = 0
+    acc_min: int = 0
+    acc_max: int = 0
+    overflows: int = 0
+    clamped_low: int = 0
+    clamped_high: int = 0
+
+    def add(self, other: "Probe") -> None:
+        """Takes in another inference."""
+        self.acc_bits = max(self.acc_bits, other.acc_bits)
+        self.acc_min, self.acc_max = min(self.acc_min, other.acc_min), max(self.acc_max, other.acc_max)
+        self.overflows += other.overflows
+        self.clamped_low += other.clamped_low
+        self.clamped_high += other.clamped_high
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One prepared layer.
+
+    ``run`` fills the outputs; ``probe`` (layers with an accumulator or a clamp) reports on registers for given inputs;
+    ``view`` makes the output an alias of the input, so that nothing runs; ``variable`` names the state it uses.
+    """
+
+    run: RunFn
+    probe: Callable[[Arrays], Probe] | None = None
+    view: bool = False
+    variable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where an op is bound: its node, graph and arithmetic, with the look-ups that every binding needs."""
+
+    graph: Graph
+    node: Node
+    numerics: OpNumerics
+    profile: str = ""
+    inputs: tuple[Tensor | None, ...] = field(init=False)
+    outputs: tuple[Tensor, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Looks up the tensors."""
+        tensors = self.graph.tensors
+        object.__setattr__(self, "inputs", tuple(None if i == ABSENT else tensors[i] for i in self.node.inputs))
+        object.__setattr__(self, "outputs", tuple(tensors[i] for i in self.node.outputs))
+
+    def input(self, i: int) -> Tensor:
+        """Input ``i``, which the check has found present."""
+        t = self.inputs[i]
+        if t is None:
+            raise UnsupportedOp(f"input {i} is missing")
+        return t
+
+    def optional(self, i: int) -> Tensor | None:
+        """Input ``i``, or None."""
+        return self.inputs[i] if i < len(self.inputs) else None
+
+    def types(self, **allowed: str) -> None:
+        """Holds ``input0="int8"``, ``output="int8 uint8"``, ... against the types of the tensors.
+
+        Raises:
+            UnsupportedOp: if a tensor has another type.
+        """
+        for what, names in allowed.items():
+            t = self.outputs[0] if what == "output" else self.input(int(what.removeprefix("input")))
+            if t.qtype.name not in names.split():
+                raise UnsupportedOp(f"{what} {t.name!r} is {t.qtype.name}; supported: {listed(names.split())}")
+
+    def variant(self, default: str, *others: str) -> str:
+        """The variant of the op that the profile names.
+
+        Raises:
+            ProfileError: if the op has no variant of that name.
+        """
+        got = self.numerics.variant or default
+        if got not in (default, *others):
+            raise ProfileError(f"profile {self.profile!r}: variant is {got!r}; allowed: {listed((default, *others))}")
+        return got
+
+    def integer_scheme(self) -> Requantize:
+        """The requantization, which must be an integer one."""
+        r = self.numerics.requantize
+        if r.scheme not in ("double_rounding", "single_rounding"):
+            raise ProfileError(
+                f"profile {self.profile!r}: scheme is {r.scheme!r}; allowed here: 'double_rounding', 'single_rounding'"
+            )
+        return r
+
+
+def quant(t: Tensor) -> QuantParams:
+    """The quantization of a tensor that must have one."""
+    if t.quant is None:
+        raise UnsupportedOp(f"tensor {t.name!r} has no scale; supported: quantized tensors")
+    return t.quant
+
+
+def scalar_quant(t: Tensor) -> tuple[float, int]:
+    """Scale and zero point of a tensor that must have one of each."""
+    q = quant(t)
+    if not q.per_tensor:
+        raise UnsupportedOp(f"tensor {t.name!r} has {len(q.scale)} scales; supported: one")
+    return q.scale[0], q.zero_point[0]
+
+
+def clamp_range(t: Tensor, activation: Activation) -> tuple[int, int]:
+    """The least and greatest output integer that a fused activation leaves.
+
+    Bounds are quantized as ``round(bound / scale) + zero_point`` with a float32 quotient, ties away from zero.
+
+    Source: tflite/kernels/kernel_util.cc, CalculateActivationRangeQuantized @ LiteRT 2.3.0.
+    """
+    bounds = {"NONE": (None, None), "RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+    if activation not in bounds:
+        raise UnsupportedOp(f"fused activation is {activation}; supported: {listed(bounds)}")
+    low, high = bounds[activation]
+    scale, zero = scalar_quant(t) if activation != "NONE" else (1.0, 0)
+    q_low = t.qtype.min if low is None else max(t.qtype.min, zero + _round32(low, scale))
+    q_high = t.qtype.max if high is None else min(t.qtype.max, zero + _round32(high, scale))
+    if q_low > q_high:
+        raise UnsupportedOp(f"{activation} leaves no value of {t.qtype.name} at scale {scale} and zero point {zero}")
+    return q_low, q_high
+
+
+def _round32(x: float, scale: float) -> int:
+    quotient = float32(x / scale)
+    whole = int(abs(quotient))
+    rounded = whole + (abs(quotient) - whole >= 0.5)
+    return rounded if quotient >= 0 else -rounded
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """The real scale of each output channel, in every form that a scheme may want."""
+
+    q: npt.NDArray[np.int64]
+    shift: npt.NDArray[np.int64]
+    real: npt.NDArray[Any]
+
+
+def make_scales(site: Site, numerators: Sequence[tuple[float, ...]], denominator: float, count: int = 1) -> Scales:
+    """The scales ``product(numerator) / denominator``, one for each of ``count`` channels.
+
+    Raises:
+        UnsupportedOp: if a scale is beyond what the scheme's shift can express.
+    """
+    r = site.numerics.requantize
+    chain = CHAINS[r.chain_per_channel if len(numerators) > 1 else r.chain]
+    reals = [chain(n, denominator) for n in numerators]
+    pairs = [quantize_multiplier(m) for m in reals]
+    worst = max(shift for _, shift in pairs)
+    if worst > 30 and r.scheme in ("double_rounding", "single_rounding"):
+        raise UnsupportedOp(f"a rescale by {max(reals):g} needs a left shift of {worst}; allowed: at most 30")
+    repeat = count if len(pairs) == 1 else 1
+    real = np.array(reals * repeat, np.float32 if r.scheme == "float32" else np.float64)
+    return Scales(
+        np.array([q for q, _ in pairs] * repeat, np.int64), np.array([s for _, s in pairs] * repeat, np.int64), real
+    )

@@ -1,0 +1,102 @@
+"""The values given to a model, checked and cut into inferences.
+
+One inference has exactly the model's shape. Many inferences either carry one more leading axis, or the same rank with
+a larger batch; outputs stack the same way.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fxsim.errors import InputError, listed
+from fxsim.model.graph import Graph, Tensor
+from fxsim.model.qtype import Array
+
+Stacking = Literal["one", "axis", "batch"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """``count`` inferences; ``values[i]`` holds input ``i`` as ``(count, *shape)``."""
+
+    count: int
+    stacking: Stacking
+    indices: tuple[int, ...]
+    values: tuple[Array, ...]
+
+    def load(self, n: int, values: list[Array]) -> None:
+        """Copies inference ``n`` into the input tensors of a workspace."""
+        for i, v in zip(self.indices, self.values, strict=True):
+            values[i][...] = v[n]
+
+    def stack(self, t: Tensor) -> Array:
+        """Room for tensor ``t`` of all inferences."""
+        return np.empty((self.count, *t.shape), t.qtype.dtype)
+
+    def shape(self, stacked: Array) -> Array:
+        """``(count, *shape)`` as the caller stacked the inputs."""
+        if self.stacking == "one":
+            return stacked[0]
+        if self.stacking == "axis" or stacked.ndim < 2:
+            return stacked
+        return stacked.reshape(stacked.shape[0] * stacked.shape[1], *stacked.shape[2:])
+
+
+def make_batch(graph: Graph, x: Any) -> Batch:  # noqa: ANN401
+    """The inferences in ``x``: an array, or a dict (by input name) or list of arrays.
+
+    Raises:
+        InputError: on a missing or unknown input, a wrong shape or type, NaN, or counts that differ.
+    """
+    arrays = _by_input(graph, x)
+    cut = [_cut(graph, t, a) for t, a in arrays]
+    kinds = {(s, len(v)) for s, v in cut}
+    if len(kinds) != 1:
+        told = listed(f"{t.name}: {len(v)} ({s})" for (t, _), (s, v) in zip(arrays, cut, strict=True))
+        raise InputError(f"{graph.name}: the inputs hold different numbers of inferences: {told}")
+    ((stacking, count),) = kinds
+    if count == 0:
+        raise InputError(f"{graph.name}: the inputs hold no inference; allowed: at least 1")
+    return Batch(count, stacking, graph.inputs, tuple(v for _, v in cut))
+
+
+def _by_input(graph: Graph, x: Any) -> list[tuple[Tensor, Array]]:  # noqa: ANN401
+    tensors = [graph.tensors[i] for i in graph.inputs]
+    names = [t.name for t in tensors]
+    if isinstance(x, Mapping):
+        unknown = [k for k in x if k not in names]
+        missing = [n for n in names if n not in x]
+        if unknown or missing:
+            raise InputError(f"{graph.name}: got inputs {listed(x)}; allowed: exactly {listed(names)}")
+        values: Sequence[Any] = [x[n] for n in names]
+    elif isinstance(x, list | tuple):
+        values = x
+    else:
+        values = [x]
+    if len(values) != len(tensors):
+        raise InputError(f"{graph.name}: got {len(values)} inputs; the model takes {len(tensors)}: {listed(names)}")
+    return [(t, np.asarray(v)) for t, v in zip(tensors, values, strict=True)]
+
+
+def _cut(graph: Graph, t: Tensor, a: npt.NDArray[Any]) -> tuple[Stacking, Array]:
+    where = f"{graph.name}: input {t.name!r}"
+    if a.dtype != t.qtype.dtype:
+        hint = ""
+        if a.dtype.kind == "f" and t.quant is not None:
+            hint = f" (a real value r is stored as round(r / {t.quant.scale[0]:g}) + {t.quant.zero_point[0]})"
+        raise InputError(f"{where} is {a.dtype}; allowed: {t.qtype.name}{hint}")
+    if a.dtype.kind == "f" and not np.all(np.isfinite(a)):
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
+        raise InputError(f"{where} is {a[index]} at {list(index)}; allowed: finite values")
+    if a.shape == t.shape:
+        return "one", a[np.newaxis].copy()
+    if a.shape[1:] == t.shape:
+        return "axis", a.copy()
+    if t.shape and a.ndim == len(t.shape) and a.shape[1:] == t.shape[1:] and t.shape[0] and a.shape[0] % t.shape[0] == 0:
+        return "batch", a.reshape(-1, *t.shape).copy()
+    b, rest = (t.shape[0], list(t.shape[1:])) if t.shape else (0, [])
+    many = f", [N, {', '.join(map(str, t.shape))}] or [N * {b}, {', '.join(map(str, rest))}]" if t.shape else " or [N]"
+    raise InputError(f"{where} has shape {list(a.shape)}; allowed: {list(t.shape)}{many}")

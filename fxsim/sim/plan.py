@@ -1,0 +1,143 @@
+"""Prepare once, run many: a graph and a numerics profile bound into a flat list of steps.
+
+A plan is immutable and may serve many threads: all that a run writes lies in its :class:`Workspace`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fxsim.errors import ModelError
+from fxsim.model.check import where
+from fxsim.model.graph import ABSENT, Graph, Node, Tensor
+from fxsim.model.ops.state import CallOnce
+from fxsim.model.qtype import Array
+from fxsim.numerics import NumericsProfile
+from fxsim.sim.base import Arrays, Probe
+from fxsim.sim.registry import bind
+from fxsim.sim.state import variable, variable_names
+
+State = dict[str, Array]
+
+
+@dataclass(slots=True)
+class Workspace:
+    """What one run writes: an array for each tensor, and the state of resource variables."""
+
+    values: list[Array]
+    state: State = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One layer of a plan."""
+
+    node: Node
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    run: Callable[[Workspace, Arrays, Arrays], None]
+    probe: Callable[[Arrays], Probe] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A prepared network. ``once`` holds what runs before the first inference only."""
+
+    graph: Graph
+    numerics: NumericsProfile
+    steps: tuple[Step, ...]
+    views: dict[int, int]
+    """tensor -> the tensor whose memory it is"""
+    once: tuple["Plan", ...] = ()
+
+    def workspace(self, state: State | None = None) -> Workspace:
+        """Fresh memory for a run, with the state as the model's start leaves it."""
+        values = [_buffer(t) for t in self.graph.tensors]
+        for alias, source in self.views.items():
+            values[alias] = values[source].reshape(self.graph.tensors[alias].shape)
+        ws = Workspace(values, {} if state is None else state)
+        for plan in self.once:
+            plan.run(plan.workspace(ws.state))
+        return ws
+
+    def run(self, ws: Workspace, watch: Callable[[Step, Arrays], None] | None = None) -> None:
+        """One inference on what the workspace's input tensors hold. ``watch`` sees each step's inputs before it runs."""
+        values = ws.values
+        for step in self.steps:
+            ins = [values[i] for i in step.inputs]
+            if watch is not None:
+                watch(step, ins)
+            step.run(ws, ins, [values[i] for i in step.outputs])
+
+
+def _buffer(t: Tensor) -> Array:
+    if t.data is not None:
+        return np.ascontiguousarray(t.data)
+    return np.zeros(t.shape, t.qtype.dtype)
+
+
+def _read(name: str) -> Callable[[Workspace, Arrays, Arrays], None]:
+    def run(ws: Workspace, inputs: Arrays, outputs: Arrays) -> None:
+        if name not in ws.state:
+            raise ModelError(f"variable {name!r} is read before anything is assigned to it")
+        if ws.state[name].shape != outputs[0].shape or ws.state[name].dtype != outputs[0].dtype:
+            raise ModelError(f"variable {name!r} holds {list(ws.state[name].shape)}, read as {list(outputs[0].shape)}")
+        outputs[0][...] = ws.state[name]
+
+    return run
+
+
+def _assign(name: str) -> Callable[[Workspace, Arrays, Arrays], None]:
+    def run(ws: Workspace, inputs: Arrays, outputs: Arrays) -> None:
+        ws.state[name] = inputs[1].copy()
+
+    return run
+
+
+def _state_step(node: Node, names: dict[int, str]) -> Step | None:
+    """READ_VARIABLE and ASSIGN_VARIABLE as steps; VAR_HANDLE and CALL_ONCE need none."""
+    if node.op == "READ_VARIABLE":
+        return Step(node, (), node.outputs, _read(variable(names, node)))
+    if node.op == "ASSIGN_VARIABLE":
+        return Step(node, node.inputs, (), _assign(variable(names, node)))
+    return None
+
+
+def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
+    """The plan of ``graph`` under ``numerics``: weights packed, multipliers computed, shapes and memory settled.
+
+    Raises:
+        UnsupportedOp: on what fxsim does not simulate; ProfileError on arithmetic that an op lacks.
+    """
+    names = variable_names(graph)
+    steps: list[Step] = []
+    views: dict[int, int] = {}
+    once: list[Plan] = []
+    for node in graph.nodes:
+        if node.op == "CALL_ONCE":
+            once.append(_called(graph, node, numerics, depth))
+            continue
+        if node.op in ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"):
+            step = _state_step(node, names)
+            if step is not None:
+                steps.append(step)
+            continue
+        bound = bind(graph, node, numerics)
+        if bound.view:
+            views[node.outputs[0]] = views.get(node.inputs[0], node.inputs[0])
+            continue
+        inputs = tuple(i for i in node.inputs if i != ABSENT)
+        run = bound.run
+        steps.append(Step(node, inputs, node.outputs, lambda ws, i, o, run=run: run(i, o), bound.probe))
+    return Plan(graph, numerics, tuple(steps), views, tuple(once))
+
+
+def _called(graph: Graph, node: Node, numerics: NumericsProfile, depth: int) -> Plan:
+    attrs = node.attributes
+    assert isinstance(attrs, CallOnce)
+    if depth or not 1 <= attrs.subgraph <= len(graph.called):
+        raise ModelError(
+            f"{where(graph, node)}: calls subgraph {attrs.subgraph}; allowed: 1..{len(graph.called)}, from the main graph"
+        )
+    return prepare(graph.called[attrs.subgraph - 1], numerics, depth + 1)

@@ -1,0 +1,191 @@
+"""What a simulation leaves behind: the kept tensors, and on demand every other tensor and the layers' registers."""
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fxsim._version import __version__
+from fxsim.arith.bounds import bits_needed
+from fxsim.errors import FxsimError
+from fxsim.files import atomic_write
+from fxsim.model.graph import Graph
+from fxsim.model.qtype import Array
+from fxsim.sim.base import Arrays, Probe
+from fxsim.sim.inputs import Batch
+from fxsim.sim.plan import Plan, Step
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Progress = Callable[[int], None]
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStats:
+    """One layer's registers over all inferences of a trace."""
+
+    layer: int
+    name: str
+    op: str
+    elements: int
+    """output elements over all inferences"""
+    acc_bits: int
+    """width of the accumulator in the profile; 0 where the layer has none"""
+    acc_min: int
+    """least value that the register held at any step"""
+    acc_max: int
+    bits_used: int
+    """the width that just holds ``acc_min..acc_max``"""
+    overflows: int
+    """steps that wrapped or saturated"""
+    clamped_low: int
+    """outputs that the clamp raised"""
+    clamped_high: int
+    """outputs that the clamp lowered"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """The result of :func:`fxsim.simulate`."""
+
+    plan: Plan
+    batch: Batch
+    kept: dict[int, Array] = field(repr=False)
+    _stats: list[tuple[LayerStats, ...]] = field(default_factory=list, repr=False)
+
+    @property
+    def graph(self) -> Graph:
+        """The network that ran."""
+        return self.plan.graph
+
+    @property
+    def outputs(self) -> dict[str, Array]:
+        """Output name -> array, in the model's order. A name that two outputs share gets its tensor index appended."""
+        names = [self.graph.tensors[i].name for i in self.graph.outputs]
+        return {
+            (n if names.count(n) == 1 else f"{n}:{i}"): self.kept[i]
+            for n, i in zip(names, self.graph.outputs, strict=True)
+        }
+
+    def tensor(self, key: int | str) -> Array:
+        """The values of a tensor by ``.tflite`` index or by name; recomputed from the inputs if it was not kept.
+
+        Raises:
+            FxsimError: if there is no such tensor, or if it holds no values (a resource handle).
+        """
+        t = self.graph.tensor(key)
+        if t.index in self.kept:
+            return self.kept[t.index]
+        if t.data is not None:
+            return t.data
+        return run(self.plan, self.batch, self._computed([t.index]))[t.index]
+
+    def tensors(self, keys: Iterable[int]) -> dict[int, Array]:
+        """Several tensors at once, with at most one run for those that were not kept."""
+        keys = list(keys)
+        missing = [k for k in keys if k not in self.kept and not self.graph.tensors[k].constant]
+        extra = run(self.plan, self.batch, self._computed(missing)) if missing else {}
+        constants = {k: d for k in keys if (d := self.graph.tensors[k].data) is not None}
+        return {k: v for k in keys for v in [self.kept.get(k, extra.get(k, constants.get(k)))] if v is not None}
+
+    def _computed(self, keys: Sequence[int]) -> list[int]:
+        known = set(computed(self.graph))
+        for k in keys:
+            if k not in known:
+                raise FxsimError(f"{self.graph.name}: tensor {k} {self.graph.tensors[k].name!r} holds no values")
+        return list(keys)
+
+    @property
+    def stats(self) -> tuple[LayerStats, ...]:
+        """Register statistics per layer; computed on first use by a second, watched run."""
+        if not self._stats:
+            self._stats.append(_survey(self))
+        return self._stats[0]
+
+    @property
+    def layers(self) -> "pd.DataFrame":
+        """Per layer: accumulator minimum, maximum and bits used, overflows, clamp counts (see :class:`LayerStats`)."""
+        from fxsim.report.tables import frame
+
+        return frame(LayerStats, self.stats)
+
+    def provenance(self) -> dict[str, Any]:
+        """What a reader needs to make the trace again: model digest, numerics, version, tensor names."""
+        g = self.graph
+        return {
+            "format": FORMAT,
+            "fxsim": __version__,
+            "model": Path(g.name).name,
+            "model_sha256": g.sha256,
+            "numerics": self.plan.numerics.name,
+            "inferences": self.batch.count,
+            "outputs": [g.tensors[i].name for i in g.outputs],
+            "tensors": {str(i): g.tensors[i].name for i in self.kept},
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes ``output_0..``, ``tensor_<index>`` and ``meta`` (JSON text) to an ``.npz`` file. No pickles.
+
+        Raises:
+            OutputError: if the file cannot be written; nothing is left behind then.
+        """
+        arrays: dict[str, Any] = {f"output_{n}": self.kept[i] for n, i in enumerate(self.graph.outputs)}
+        arrays |= {f"tensor_{i}": v for i, v in self.kept.items() if i not in self.graph.outputs}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays, meta=np.array(json.dumps(self.provenance())))
+        atomic_write(path, buffer.getvalue())
+
+
+def computed(graph: Graph) -> list[int]:
+    """The tensors that hold values in a run: the inputs, and all outputs of layers but resource handles."""
+    made = [i for n in graph.nodes for i in n.outputs if graph.tensors[i].qtype.kind != "resource"]
+    return list(dict.fromkeys((*graph.inputs, *made)))
+
+
+def run(plan: Plan, batch: Batch, keep: Sequence[int], progress: Progress | None = None) -> dict[int, Array]:
+    """Runs every inference of ``batch`` in order and stacks the tensors of ``keep`` as the inputs are stacked."""
+    ws = plan.workspace()
+    kept = {i: batch.stack(plan.graph.tensors[i]) for i in keep}
+    for n in range(batch.count):
+        batch.load(n, ws.values)
+        plan.run(ws)
+        for i, stacked in kept.items():
+            stacked[n] = ws.values[i]
+        if progress is not None:
+            progress(n + 1)
+    return {i: batch.shape(v) for i, v in kept.items()}
+
+
+def _survey(trace: Trace) -> tuple[LayerStats, ...]:
+    plan, batch = trace.plan, trace.batch
+    probes: dict[int, Probe] = {s.node.index: Probe() for s in plan.steps}
+
+    def watch(step: Step, inputs: Arrays) -> None:
+        if step.probe is not None:
+            probes[step.node.index].add(step.probe(inputs))
+
+    ws = plan.workspace()
+    for n in range(batch.count):
+        batch.load(n, ws.values)
+        plan.run(ws, watch)
+    rows = []
+    for node in plan.graph.nodes:
+        p = probes.get(node.index)
+        if p is None:
+            continue
+        elements = sum(plan.graph.tensors[i].elements for i in node.outputs) * batch.count
+        used = bits_needed(p.acc_min, p.acc_max) if p.acc_bits else 0
+        rows.append(
+            LayerStats(
+                node.index, node.name, node.op, elements, p.acc_bits, p.acc_min, p.acc_max, used,
+                p.overflows, p.clamped_low, p.clamped_high,
+            )
+        )  # fmt: skip
+    return tuple(rows)
