@@ -1,1 +1,100 @@
-"""fxsim."""
+"""Hardware emulation of fixed-point accelerators: bit-exact simulation, comparison and cost of quantized networks.
+
+``import fxsim`` is cheap: numba, pandas and matplotlib load when a function first needs them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fxsim._version import __version__
+
+if TYPE_CHECKING:
+    from fxsim.diagnose.compare import Comparison, Divergence, compare
+    from fxsim.errors import (
+        DomainError,
+        DumpError,
+        FxsimError,
+        InputError,
+        ModelError,
+        OutputError,
+        ProfileError,
+        UnsupportedOp,
+    )
+    from fxsim.importers import read
+    from fxsim.model.graph import Graph
+    from fxsim.numerics import Accumulator, NumericsProfile, list_numerics, load_numerics
+    from fxsim.report.cost import Cost, estimate
+    from fxsim.sim import simulate
+    from fxsim.sim.trace import Trace
+    from fxsim.targets import list_targets
+
+_HOME = {
+    "read": "importers",
+    "simulate": "sim",
+    "compare": "diagnose.compare",
+    "estimate": "report.cost",
+    "list_numerics": "numerics",
+    "load_numerics": "numerics",
+    "list_targets": "targets",
+    "Accumulator": "numerics",
+    "NumericsProfile": "numerics",
+    "Graph": "model.graph",
+    "Trace": "sim.trace",
+    "Comparison": "diagnose.compare",
+    "Divergence": "diagnose.compare",
+    "Cost": "report.cost",
+    **dict.fromkeys(
+        (
+            "FxsimError",
+            "ModelError",
+            "UnsupportedOp",
+            "ProfileError",
+            "DumpError",
+            "InputError",
+            "DomainError",
+            "OutputError",
+        ),
+        "errors",
+    ),
+}
+"""public name -> the module that it comes from"""
+
+__all__ = [
+    "Accumulator",
+    "Comparison",
+    "Cost",
+    "Divergence",
+    "DomainError",
+    "DumpError",
+    "FxsimError",
+    "Graph",
+    "InputError",
+    "ModelError",
+    "NumericsProfile",
+    "OutputError",
+    "ProfileError",
+    "Trace",
+    "UnsupportedOp",
+    "__version__",
+    "compare",
+    "estimate",
+    "list_numerics",
+    "list_targets",
+    "load_numerics",
+    "read",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Loads a public name on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'fxsim' has no attribute {name!r}")
+    value = getattr(import_module(f"fxsim.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """All public names, loaded or not."""
+    return sorted(__all__)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fxsim.arith.overflow import POLICIES
+from fxsim.arith.overflow import POLICIES, wrap
 from fxsim.kernels._jit import STAMP, kernel
 
 Kernel = Callable[..., Any]
@@ -50,13 +50,11 @@ def conv(policy: str) -> Kernel:
                                     weights = w[i, j, k, g * og : (g + 1) * og]
                                     for q in range(og):
                                         s = np.int64(row[q]) + v * np.int64(weights[q])
-                                        if saturating:
-                                            s = min(max(s, low), high)
+                                        s = min(max(s, low), high) if saturating else wrap(s, 32)
                                         row[q] = s
                         for q in range(og):
                             s = np.int64(row[q]) + np.int64(bias[g * og + q])
-                            if saturating:
-                                s = min(max(s, low), high)
+                            s = min(max(s, low), high) if saturating else wrap(s, 32)
                             row[q] = s
 
     return f
@@ -86,13 +84,11 @@ def depthwise(policy: str) -> Kernel:
                             weights = w[i, j]
                             for q in range(o):
                                 s = np.int64(row[q]) + (np.int64(tap[q]) - x_zero) * np.int64(weights[q])
-                                if saturating:
-                                    s = min(max(s, low), high)
+                                s = min(max(s, low), high) if saturating else wrap(s, 32)
                                 row[q] = s
                     for q in range(o):
                         s = np.int64(row[q]) + np.int64(bias[q])
-                        if saturating:
-                            s = min(max(s, low), high)
+                        s = min(max(s, low), high) if saturating else wrap(s, 32)
                         row[q] = s
 
     return f

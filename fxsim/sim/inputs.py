@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fxsim.errors import InputError, listed
+from fxsim.files import load_arrays
 from fxsim.model.graph import Graph, Tensor
 from fxsim.model.qtype import Array
 
@@ -100,3 +101,47 @@ def _cut(graph: Graph, t: Tensor, a: npt.NDArray[Any]) -> tuple[Stacking, Array]
     b, rest = (t.shape[0], list(t.shape[1:])) if t.shape else (0, [])
     many = f", [N, {', '.join(map(str, t.shape))}] or [N * {b}, {', '.join(map(str, rest))}]" if t.shape else " or [N]"
     raise InputError(f"{where} has shape {list(a.shape)}; allowed: {list(t.shape)}{many}")
+
+
+def load_inputs(graph: Graph, spec: str, count: int = 1) -> dict[str, Array]:
+    """Inputs from a file or a seed, by input name.
+
+    ``spec`` is an ``.npy`` file (models of one input), an ``.npz`` file (entries named as the inputs, or ``input_<n>``),
+    or ``random:SEED`` for ``count`` inferences drawn over the whole range of each input, its ends and zero point included.
+
+    Raises:
+        InputError: if the entries do not match the inputs or the seed is no number; DumpError if a file cannot be read.
+    """
+    names = [graph.tensors[i].name for i in graph.inputs]
+    if spec.startswith("random:"):
+        seed = spec.removeprefix("random:")
+        if not seed.isdecimal():
+            raise InputError(f"input is {spec!r}; allowed: 'random:' and a whole number of at least 0")
+        rng = np.random.default_rng(int(seed))
+        return {graph.tensors[i].name: random_values(graph.tensors[i], rng, count) for i in graph.inputs}
+    arrays = load_arrays(spec)
+    if set(arrays) == {""}:
+        if len(names) != 1:
+            raise InputError(f"{spec}: holds one array; the model takes {len(names)} inputs, in an .npz: {listed(names)}")
+        return {names[0]: arrays[""]}
+    positions = {f"input_{n}": name for n, name in enumerate(names)}
+    found = {positions.get(k, k) if k not in names else k: v for k, v in arrays.items() if k != "meta"}
+    if len(names) == 1 and len(found) == 1 and not set(found) & set(names):
+        raise InputError(f"{spec}: entry {next(iter(found))!r} is no input; allowed: {names[0]!r} or 'input_0'")
+    return found
+
+
+def random_values(t: Tensor, rng: np.random.Generator, count: int) -> Array:
+    """``(count, *shape)`` values over the range of ``t``; every inference holds both ends and the zero point."""
+    shape = (count, *t.shape)
+    if t.qtype.kind == "float":
+        return rng.uniform(-1, 1, shape).astype(t.qtype.dtype)
+    if t.qtype.kind != "int":
+        raise InputError(f"input {t.name!r} is {t.qtype.name}; random values are made for integers and floats only")
+    values = rng.integers(t.qtype.min, t.qtype.max, shape, endpoint=True).astype(t.qtype.dtype)
+    flat = values.reshape(count, -1)
+    ends = [t.qtype.min, t.qtype.max, *(t.quant.zero_point[:1] if t.quant else ())]
+    for n in range(count):
+        at = rng.permutation(flat.shape[1])[: len(ends)]
+        flat[n, at] = ends[: len(at)]
+    return values

@@ -1,0 +1,13 @@
+"""Short names for narrow places."""
+
+
+def short_name(name: str, most: int = 28) -> str:
+    """A tensor's name as people read it: converters join what they fused with ``;`` and nest scopes with ``/``.
+
+    The first joined part is kept, then as many of its last scopes as fit into ``most`` characters.
+    """
+    parts = name.split(";")[0].split("/")
+    short = parts.pop()
+    while parts and len(parts[-1]) + 1 + len(short) <= most:
+        short = f"{parts.pop()}/{short}"
+    return short if len(short) <= most else "…" + short[1 - most :]

@@ -1,0 +1,189 @@
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cost_builders import small_graph
+
+from fxsim.errors import ModelError, OutputError, ProfileError
+from fxsim.model.graph import Graph
+from fxsim.report.cost import estimate, show, unit_of
+from fxsim.report.files import atomic_write
+from fxsim.targets import list_targets, load_target
+
+HEAD = (
+    "layer name op runs_on macs cycles compute_cycles memory_cycles bound utilization read_bytes write_bytes "
+    "weight_bytes energy_pj time_us"
+).split()
+ALL = pytest.mark.parametrize("target", list_targets())
+
+
+@ALL
+def test_columns(target):
+    table = estimate(small_graph(), target).table
+    memories = [f"{m}_{d}_bytes" for m in load_target(target).profile.memories for d in ("read", "write")]
+    assert list(table.columns[: len(HEAD)]) == HEAD
+    assert list(table.columns[len(HEAD) : len(HEAD) + len(memories)]) == memories
+    traffic = [f"{c}_traffic_bytes" for c in ("ifm", "ofm", "weights", "bias", "scratch")]
+    assert set(traffic) < set(table.columns)
+    assert list(table["layer"]) == [0, 1, 2, 3, 4]
+    text = ("layer", "name", "op", "runs_on", "bound")
+    assert all(unit_of(c) for c in table.columns if c not in text)
+
+
+@ALL
+def test_totals_are_the_sums_and_parts_add_up(target):
+    c = estimate(small_graph(), target)
+    for column in c.table.columns:
+        if column in c.total.index and column not in ("bound", "utilization"):
+            assert c.total[column] == pytest.approx(c.table[column].sum()), column
+    assert {"cycles", "energy_pj", "time_us", "macs", "read_bytes"} < set(c.total.index)
+    table = c.table
+    assert table["energy_pj"].to_numpy() == pytest.approx(table[list(c.energy_parts)].sum(axis=1).to_numpy())
+    for way in ("read", "write"):
+        memories = [f"{m}_{way}_bytes" for m in c.target.profile.memories]
+        assert (table[f"{way}_bytes"] == table[memories].sum(axis=1)).all()
+    classes = [k for k in table.columns if k.endswith("_traffic_bytes")]
+    assert (table["read_bytes"] + table["write_bytes"] == table[classes].sum(axis=1)).all()
+    peak = c.target.profile.peak_macs.value
+    assert c.total["utilization"] == pytest.approx(c.total["macs"] / c.total["cycles"] / peak)
+    assert c.total["peak_ram_bytes"] == c.plan.peak_ram_bytes
+    assert c.total["fits"] is True
+
+
+def test_fallback_share_and_bound():
+    c = estimate(small_graph(), "ethos-u55-128")
+    away = c.table.loc[c.table["runs_on"] == "cortex-m4", "cycles"].sum()
+    assert c.total["fallback_share"] == pytest.approx(away / c.table["cycles"].sum())
+    assert c.total["fallback_share"] > 0.5
+    assert estimate(small_graph(), "cortex-m4").total["fallback_share"] == 0
+    assert c.total["bound"] == c.table.groupby("bound")["cycles"].sum().idxmax()
+
+
+def test_what_does_not_fit_is_said(tmp_path):
+    from fxsim import hwfiles
+
+    text = hwfiles.find("mcu", "cortex-m4").read_text().replace('value = 640, unit = "KiB"', 'value = 1, unit = "KiB"')
+    (tmp_path / "tiny.toml").write_text(text)
+    c = estimate(small_graph(), tmp_path / "tiny.toml")
+    assert c.total["fits"] is False and c.total["ram_size_bytes"] == 1024
+    assert "does not fit" in c.to_html(tmp_path / "tiny.html").read_text()
+
+
+def test_csv_and_json_hold_the_exact_table(tmp_path):
+    c = estimate(small_graph(), "ethos-u55-128")
+    with c.to_csv(tmp_path / "cost.csv").open(newline="") as file:
+        back = list(csv.DictReader(file))
+    for written, row in zip(back, c.rows(), strict=True):
+        assert {k: type(row[k])(v) for k, v in written.items()} == row
+    data = json.loads(c.to_json(tmp_path / "cost.json").read_text())
+    assert data["layers"] == c.rows() and data["total"] == c.totals()
+    assert data["target"] == "ethos-u55-128" and data["units"]["cycles"] == "cycles" and data["evidence"]
+    assert data["clock_hz"] == 500e6
+
+
+HOSTILE = "<script>alert('x')<script>&$\\frac{1}{0}$\""
+
+
+def test_html_stands_alone_and_escapes(tmp_path):
+    c = estimate(small_graph(name=HOSTILE, layer=HOSTILE), "ethos-u55-128")
+    page = c.to_html(tmp_path / "cost.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert not re.search(r'(src|href)="(?!data:)', page) and "data:image/png;base64," in page
+    assert re.search(r"<th[^>]*>energy_pj<small>pJ</small>", page) and "5 mW" not in page
+    for key in ("memory.sram.bandwidth", "kernel.conv.mac", "array.pixel_pass"):  # the host's constants as well
+        assert key in page
+    assert c.target.profile.evidence in page.replace("&#34;", '"')
+
+
+@ALL
+def test_plot(target, tmp_path):
+    c = estimate(small_graph(name=HOSTILE), target)
+    for suffix, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
+        figure = c.plot(tmp_path / f"cost{suffix}")
+        assert (tmp_path / f"cost{suffix}").read_bytes().startswith(magic)
+    time, energy, memory = figure.axes
+    assert time.get_yticklabels()[0].get_text().split()[:2] == ["0", "CONV_2D"]
+    assert len(time.patches) == 4  # the view is left out
+    drawn = sum(p.get_width() for p in time.patches)
+    factor = {"time (µs)": 1.0, "time (ms)": 1e-3}[time.get_xlabel()]
+    assert drawn == pytest.approx(c.total["time_us"] * factor)
+    unit = re.fullmatch(r"energy \((.*)\)", energy.get_xlabel())
+    assert unit and memory.get_xlabel().startswith("RAM in use (")
+    scale = {"nJ": 1e-3, "µJ": 1e-6, "mJ": 1e-9}[unit.group(1)]
+    assert sum(p.get_width() for p in energy.patches) == pytest.approx(c.total["energy_pj"] * scale)
+    with pytest.raises(OutputError, match="suffix is 'jpeg'; allowed: 'png', 'svg', 'pdf'"):
+        c.plot(tmp_path / "cost.jpeg")
+
+
+def test_empty_graph_reports_nothing_but_does_not_fail(tmp_path):
+    c = estimate(Graph("empty", (), (), (), ()))
+    assert len(c.table) == 0 and c.total["peak_ram_bytes"] == 0
+    c.to_html(tmp_path / "empty.html")
+    c.to_csv(tmp_path / "empty.csv")
+    c.to_json(tmp_path / "empty.json")
+
+
+def test_unknown_target_and_model(tmp_path):
+    with pytest.raises(ProfileError, match="no target 'cortex-m9'"):
+        estimate(small_graph(), "cortex-m9")
+    with pytest.raises(ModelError):
+        estimate(tmp_path / "absent.tflite")
+
+
+@pytest.mark.parametrize("writer", ["to_csv", "to_json", "to_html", "plot"])
+def test_writers_say_where_they_failed(writer, tmp_path):
+    path = tmp_path / "absent" / "cost.png"
+    with pytest.raises(OutputError, match=re.escape(str(path))):
+        getattr(estimate(small_graph()), writer)(path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = atomic_write(tmp_path / "a.txt", b"old")
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match="no space left"):
+        atomic_write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_atomic_write_replaces_and_refuses_folders(tmp_path):
+    path = tmp_path / "a.txt"
+    atomic_write(path, b"one")
+    assert atomic_write(str(path), b"two").read_bytes() == b"two"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="folder"):
+        atomic_write(tmp_path / "folder", b"x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "folder"]
+
+
+def test_show():
+    assert show(1234567) == "1\u202f234\u202f567"
+    assert show(0.123456) == "0.1235"
+    assert show(True) == "yes"
+    assert show("CONV_2D") == "CONV_2D"
+
+
+def test_estimating_loads_neither_pandas_nor_matplotlib():
+    code = (
+        "import sys\n"
+        "import fxsim.hwfiles\n"
+        "assert 'numpy' not in sys.modules\n"
+        "import fxsim.report.cost, fxsim.targets\n"
+        "from cost_builders import small_graph\n"
+        "fxsim.report.cost.estimate(small_graph(), 'ethos-u55-128').totals()\n"
+        "heavy = {'pandas', 'matplotlib', 'numba', 'jinja2'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    here = Path(__file__).parent
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,43 @@
+"""Reads the corpus: golden models with the recorded tensors of the engines."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+import fxsim
+
+MODELS = (
+    "ad01_int8 resnet8_int8 kws_int8 vww_int8 str_ww_int8 hey_jarvis_stream okay_nabu_stream micro_speech "
+    "hello_world_int8 simple_add rock_paper_scissors magic_wand autoencoder fingerprint kws_mobilenetv2 mobilenet_v2 "
+    "ad_float_io"
+).split()
+
+
+class Golden:
+    """One model, its inputs stacked along a leading axis, and the recordings."""
+
+    def __init__(self, corpus: Path, name: str) -> None:
+        self.path = corpus / "models" / f"{name}.tflite"
+        self.graph = fxsim.read(self.path)
+        with np.load(corpus / "golden" / f"{name}.npz", allow_pickle=False) as z:
+            self.arrays = {k: z[k] for k in z.files}
+        self.count = sum(f"in{i}_0" in self.arrays for i in range(99))
+        self.inputs = [
+            np.stack([self.arrays[f"in{i}_{j}"] for i in range(self.count)]) for j in range(len(self.graph.inputs))
+        ]
+
+    def tensors(self, inference: int):
+        """``(index, recording)`` of every tensor that the reference engine showed."""
+        prefix = f"a{inference}_t"
+        return [(int(k.removeprefix(prefix)), v) for k, v in self.arrays.items() if k.startswith(prefix)]
+
+
+def differing(ours: np.ndarray, recorded: np.ndarray) -> int:
+    """Elements that differ; a recording of 32 bytes for a larger tensor is the sha256 of its C-order bytes."""
+    if recorded.dtype == np.uint8 and recorded.shape == (32,) and ours.shape != (32,):
+        same = hashlib.sha256(np.ascontiguousarray(ours).tobytes()).digest() == recorded.tobytes()
+        return 0 if same else ours.size
+    assert ours.shape == recorded.shape
+    assert ours.dtype == recorded.dtype
+    return int(np.sum(ours != recorded))

@@ -1,0 +1,320 @@
+"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: one-op models, every bit as the live engines compute them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from tests.build import Builder
+from tests.live.cases import (
+    ACTIVATIONS,
+    VALUES,
+    Array,
+    Model,
+    Tally,
+    Values,
+    decades,
+    explore,
+    f32,
+    fractions,
+    limits,
+    powers,
+    zeros,
+)
+
+pytestmark = pytest.mark.live
+BIASES = st.sampled_from(["none", "zero", "small", "small", "small", "large", "huge"])
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """The quantization of a layer with weights: the first channel's rescale is about ``2**-gain``."""
+
+    output: float
+    weight: tuple[float, ...]
+    """one, or one for each channel"""
+    gain: float
+    in_zero: int
+    out_zero: int
+    weight_zero: int = 0
+
+    @property
+    def input(self) -> float:
+        """The input's scale, a float32."""
+        return f32(self.output * 2.0**-self.gain / self.weight[0])
+
+    @property
+    def bias(self) -> list[float]:
+        """The bias's scales."""
+        return [f32(self.input * w) for w in self.weight]
+
+    @property
+    def exact(self) -> Array:
+        """The real rescales, as Fractions."""
+        return fractions([float(w) for w in self.weight], self.output) * fractions([self.input], 1.0)[0]
+
+
+@st.composite
+def scalings(draw: Any, channels: int, *, per_channel: bool, dtype: str = "int8", weight_zero: bool = False) -> Scaling:
+    """Power-of-two scales, which make ties, or any; gains from left shifts to rescales that leave nothing."""
+    gain = draw(st.integers(2, 12) | st.sampled_from([-8, -3, -1, 0, 1, 14, 18, 24]))
+    count = channels if per_channel else 1
+    if draw(st.booleans()):
+        output = draw(powers(-8, 3))
+        weight = [2.0 ** draw(st.integers(-9, 0))]
+        tail = draw(st.lists(st.integers(-12, 2), min_size=count - 1, max_size=count - 1))
+        weight += [weight[0] * 2.0**e for e in tail]
+    else:
+        output, gain = draw(decades(-4, 1) | st.just(f32(6 / 255))), gain + draw(st.floats(-0.5, 0.5))
+        weight = [draw(decades(-5, 1))]
+        tail = draw(st.lists(st.floats(-5, 1), min_size=count - 1, max_size=count - 1))
+        weight += [f32(weight[0] * 10.0**e) for e in tail]
+    zero = draw(zeros("uint8")) if weight_zero else 0
+    return Scaling(output, tuple(weight), gain, draw(zeros(dtype)), draw(zeros(dtype)), zero)
+
+
+def bias_values(kind: str, channels: int, seed: int) -> Array | None:
+    """Nothing, zeros, as large as a usual accumulator, far larger, or beyond what 32 bits can add up."""
+    rng = np.random.default_rng(seed)
+    if kind == "none":
+        return None
+    reach = {"zero": 0, "small": 1 << 11, "large": 1 << 20, "huge": (1 << 31) - 1}[kind]
+    return rng.integers(-reach, reach, channels, endpoint=True).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class ConvCase:
+    """One CONV_2D or DEPTHWISE_CONV_2D; a group has ``depth`` input and ``multiplier`` output channels."""
+
+    depthwise: bool
+    batch: int
+    size: tuple[int, int]
+    groups: int
+    depth: int
+    multiplier: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: str
+    activation: str
+    scaling: Scaling
+    bias: str
+    dtype: str
+    weight_type: str
+    x: Values
+    w: Values
+
+    @property
+    def channels(self) -> int:
+        """Output channels."""
+        return self.groups * self.multiplier
+
+    def geometry(self) -> list[tuple[int, int, int]]:
+        """Output size, padding before and after, for both axes."""
+        result = []
+        for size, k, s, d in zip(self.size, self.kernel, self.stride, self.dilation, strict=True):
+            reach = (k - 1) * d + 1
+            out = -(-size // s) if self.padding == "SAME" else (size - reach) // s + 1
+            total = max(0, (out - 1) * s + reach - size) if self.padding == "SAME" else 0
+            result.append((out, total // 2, total - total // 2))
+        return result
+
+    def weights(self) -> Array:
+        """``(O, KH, KW, depth)``, or ``(1, KH, KW, O)`` for depthwise."""
+        shape = (1, *self.kernel, self.channels) if self.depthwise else (self.channels, *self.kernel, self.depth)
+        return self.w.fill(shape, self.weight_type)
+
+    def inputs(self) -> Array:
+        """The input tensor."""
+        shape = (self.batch, *self.size, self.groups * self.depth)
+        return self.x.fill(shape, self.dtype, self.scaling.in_zero)
+
+    def biases(self) -> Array | None:
+        """The bias, or None."""
+        return bias_values(self.bias, self.channels, self.w.seed)
+
+    def model(self) -> Model:
+        """The one-op file."""
+        b, s, w, bias = Builder(), self.scaling, self.weights(), self.biases()
+        x = b.tensor("x", self.inputs().shape, self.dtype, s.input, s.in_zero)
+        kernel = b.tensor("w", w.shape, self.weight_type, s.weight, s.weight_zero, 3 if self.depthwise else 0, data=w)
+        ins = [x, kernel]
+        if bias is not None:
+            ins.append(b.tensor("b", bias.shape, "int32", s.bias, 0, 0, data=bias))
+        sizes = [g[0] for g in self.geometry()]
+        y = b.tensor("y", (self.batch, *sizes, self.channels), self.dtype, s.output, s.out_zero)
+        depth = {"depth_multiplier": self.multiplier} if self.depthwise else {}
+        b.op(
+            "DEPTHWISE_CONV_2D" if self.depthwise else "CONV_2D",
+            ins,
+            [y],
+            padding=self.padding,
+            stride_h=self.stride[0],
+            stride_w=self.stride[1],
+            dilation_h_factor=self.dilation[0],
+            dilation_w_factor=self.dilation[1],
+            fused_activation_function=self.activation,
+            **depth,
+        )
+        return Model(b.finish([x], [y]), [self.inputs()], [y])
+
+    def accumulators(self) -> Array:
+        """``(N, OH, OW, O)``: the sums of products and the bias, slowly, modulo ``2**32``."""
+        (oh, top, bottom), (ow, left, right) = self.geometry()
+        x = self.inputs().astype(np.int64) - self.scaling.in_zero
+        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        w = self.weights().astype(np.int64) - self.scaling.weight_zero
+        if self.depthwise:
+            w = w.transpose(3, 1, 2, 0)
+        bias = self.biases()
+        acc = np.zeros((self.batch, oh, ow, self.channels), np.int64) + (0 if bias is None else bias)
+        for i in range(self.kernel[0]):
+            for j in range(self.kernel[1]):
+                tap = x[:, i * self.dilation[0] :: self.stride[0], j * self.dilation[1] :: self.stride[1]][:, :oh, :ow]
+                for g in range(self.groups):
+                    of = slice(g * self.multiplier, (g + 1) * self.multiplier)
+                    acc[..., of] += tap[..., g * self.depth : (g + 1) * self.depth] @ w[of, i, j].T
+        return acc.astype(np.int32)
+
+
+@st.composite
+def convs(draw: Any, *, depthwise: bool, dtype: str = "int8") -> ConvCase:
+    """Convolutions of all geometries that the engines take; at most some 100,000 products."""
+    wide = draw(st.integers(0, 5)) == 0
+    side = st.integers(1, 3 if wide else 9)
+    kernel = (draw(st.integers(1, 3 if wide else 4)), draw(st.integers(1, 3 if wide else 5)))
+    dilation = (1, 1) if draw(st.booleans()) else (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    padding = draw(st.sampled_from(["SAME", "VALID"]))
+    size = (draw(side), draw(side))
+    if padding == "VALID":
+        size = (size[0] + (kernel[0] - 1) * dilation[0], size[1] + (kernel[1] - 1) * dilation[1])
+    if depthwise:
+        groups, depth, multiplier = draw(st.integers(1, 70 if wide else 12)), 1, draw(st.integers(1, 4))
+    else:
+        groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+        depth, multiplier = (draw(st.integers(1, 70 if wide else 9)) for _ in range(2))
+    uint8 = dtype == "uint8"
+    weight_type = "uint8" if uint8 else draw(st.sampled_from(["int8", "int8", "int8", "int4"]))
+    per_channel = not uint8 and draw(st.sampled_from([True, True, False]))
+    scaling = draw(scalings(groups * multiplier, per_channel=per_channel, dtype=dtype, weight_zero=uint8))
+    return ConvCase(
+        depthwise, draw(st.integers(1, 2)), size, groups, depth, multiplier, kernel, stride, dilation, padding,
+        draw(ACTIVATIONS), scaling, draw(BIASES), dtype, weight_type, draw(VALUES), draw(VALUES),
+    )  # fmt: skip
+
+
+def _hold_conv(tally: Tally, case: ConvCase) -> None:
+    if tally.compare(case.model()) is not None:
+        s, acc = case.scaling, case.accumulators()
+        scale = s.exact if len(s.weight) > 1 else np.repeat(s.exact, case.channels)
+        tally.count(acc, scale, s.out_zero, limits(case.activation, s.output, s.out_zero, case.dtype))
+
+
+def test_conv_2d(tally):
+    """All geometries, at least 20 elements a case; ties and clamps occur."""
+    explore(convs(depthwise=False), lambda case: _hold_conv(tally, case), share=2)
+    tally.check(20, ties=True, clamps=True)
+
+
+def test_depthwise_conv_2d(tally):
+    """All geometries, at least 20 elements a case; ties and clamps occur."""
+    explore(convs(depthwise=True), lambda case: _hold_conv(tally, case), share=2)
+    tally.check(20, ties=True, clamps=True)
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_uint8_convolutions(tallies, depthwise):
+    """The older uint8 kernels, which only LiteRT has: at least 20 elements a case; ties and clamps occur."""
+    pytest.importorskip("ai_edge_litert", reason="needs ai_edge_litert (the test extra)")
+    tally = tallies("DEPTHWISE_CONV_2D uint8" if depthwise else "CONV_2D uint8", "litert-reference")
+    explore(convs(depthwise=depthwise, dtype="uint8"), lambda case: _hold_conv(tally, case))
+    tally.check(20, ties=True, clamps=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseCase:
+    """One FULLY_CONNECTED of ``prod(rows)`` rows."""
+
+    rows: tuple[int, ...]
+    inner: int
+    units: int
+    keep: bool
+    activation: str
+    scaling: Scaling
+    bias: str
+    dtype: str
+    weight_type: str
+    x: Values
+    w: Values
+
+    def weights(self) -> Array:
+        """``(units, inner)``."""
+        return self.w.fill((self.units, self.inner), self.weight_type, self.scaling.weight_zero)
+
+    def inputs(self) -> Array:
+        """``(*rows, inner)``."""
+        return self.x.fill((*self.rows, self.inner), self.dtype, self.scaling.in_zero)
+
+    def biases(self) -> Array | None:
+        """The bias, or None."""
+        return bias_values(self.bias, self.units, self.w.seed)
+
+    def model(self) -> Model:
+        """The one-op file; without a bias the third input is left out, or named -1."""
+        b, s, w, bias = Builder(), self.scaling, self.weights(), self.biases()
+        x = b.tensor("x", self.inputs().shape, self.dtype, s.input, s.in_zero)
+        ins = [x, b.tensor("w", w.shape, self.weight_type, s.weight, s.weight_zero, 0, data=w)]
+        if bias is not None:
+            ins.append(b.tensor("b", bias.shape, "int32", s.bias, 0, 0, data=bias))
+        elif self.x.seed % 2:
+            ins.append(-1)
+        rows = self.rows if self.keep else (int(np.prod(self.rows)),)
+        y = b.tensor("y", (*rows, self.units), self.dtype, s.output, s.out_zero)
+        b.op("FULLY_CONNECTED", ins, [y], fused_activation_function=self.activation, keep_num_dims=self.keep)
+        return Model(b.finish([x], [y]), [self.inputs()], [y])
+
+    def accumulators(self) -> Array:
+        """``(rows, units)``, modulo ``2**32``."""
+        x = self.inputs().reshape(-1, self.inner).astype(np.int64) - self.scaling.in_zero
+        acc = x @ (self.weights().astype(np.int64) - self.scaling.weight_zero).T
+        bias = self.biases()
+        return (acc + (0 if bias is None else bias)).astype(np.int32)
+
+
+@st.composite
+def denses(draw: Any, dtype: str = "int8") -> DenseCase:
+    """Dense layers of 1 to 70 units, with weights per tensor or per channel."""
+    units = draw(st.integers(1, 12) | st.integers(1, 70))
+    keep = draw(st.booleans())
+    rows = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3 if keep else 2))
+    weight_type = "uint8" if dtype == "uint8" else draw(st.sampled_from(["int8", "int8", "int8", "int4"]))
+    per_channel = weight_type == "int8" and draw(st.booleans())
+    scaling = draw(scalings(units, per_channel=per_channel, dtype=dtype, weight_zero=dtype == "uint8"))
+    return DenseCase(
+        tuple(rows), draw(st.integers(1, 80)), units, keep, draw(ACTIVATIONS), scaling, draw(BIASES), dtype,
+        weight_type, draw(VALUES), draw(VALUES),
+    )  # fmt: skip
+
+
+def _hold_dense(tally: Tally, case: DenseCase) -> None:
+    if tally.compare(case.model()) is not None:
+        s, acc = case.scaling, case.accumulators()
+        scale = s.exact if len(s.weight) > 1 else np.repeat(s.exact, case.units)
+        tally.count(acc, scale, s.out_zero, limits(case.activation, s.output, s.out_zero, case.dtype))
+
+
+def test_fully_connected(tally):
+    """Rows, units and inner sizes of all kinds, at least 15 elements a case; ties and clamps occur."""
+    explore(denses(), lambda case: _hold_dense(tally, case), share=2)
+    tally.check(15, ties=True, clamps=True)
+
+
+def test_uint8_fully_connected(tallies):
+    """The older uint8 kernel with a weight zero point, which only LiteRT has: at least 15 elements a case."""
+    pytest.importorskip("ai_edge_litert", reason="needs ai_edge_litert (the test extra)")
+    tally = tallies("FULLY_CONNECTED uint8", "litert-reference")
+    explore(denses("uint8"), lambda case: _hold_dense(tally, case))
+    tally.check(15, ties=True, clamps=True)
