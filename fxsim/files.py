@@ -13,7 +13,7 @@ MAX_ARRAY_BYTES = 1 << 33
 """The arrays of one file may take no more."""
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
+def atomic_write(path: str | os.PathLike[str], data: bytes) -> Path:
     """Writes ``data`` to ``path`` whole or not at all: to a temporary file beside it, then renamed.
 
     Raises:
@@ -27,10 +27,11 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
             f.write(data)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
-    except OSError as e:
+    except (OSError, ValueError) as e:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
-        raise OutputError(f"{target}: cannot be written: {e.strerror or e}") from None
+        raise OutputError(f"{target}: cannot be written: {getattr(e, 'strerror', None) or e}") from None
+    return target
 
 
 def _umask() -> int:

@@ -28,8 +28,9 @@ def names(kind: str) -> list[str]:
 
 def nearest(name: str, known: list[str]) -> str:
     """``; did you mean 'x'?``, or nothing if no known name is near."""
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def find(kind: str, name: str) -> Path:

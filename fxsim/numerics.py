@@ -140,6 +140,8 @@ def _resolve(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str) or base in seen:
         raise ProfileError(f"{path}: base is {base!r}; allowed: another of {listed(list_numerics())}")
     under = _resolve(hwfiles.find("numerics", base), (*seen, base))
+    for key in ("name", "description", "verified", "against"):  # a changed engine is not the engine that was verified
+        under.pop(key, None)
     for general in ("accumulator", "requantize"):
         for op in under.get("ops", {}).values() if isinstance(table.get(general), dict) else ():
             for key in table[general]:
@@ -155,7 +157,7 @@ def _decode(path: Path) -> NumericsProfile:
     if isinstance(ops, dict):
         for op, settings in ops.items():
             if op not in OPS:
-                hint = hwfiles.nearest(op.upper(), list(OPS)) or f"; allowed: {listed(sorted(OPS))}"
+                hint = hwfiles.nearest(op, list(OPS)) or f"; allowed: {listed(sorted(OPS))}"
                 raise ProfileError(f"{path}: ops.{op}: no such op{hint}")
             if isinstance(settings, dict):
                 ops[op] = _merge({"accumulator": {}, "requantize": {}} | general, settings)
@@ -166,9 +168,9 @@ def _decode(path: Path) -> NumericsProfile:
 
 
 def _friendly(message: str, table: dict[str, Any]) -> str:
-    """msgspec's message with the allowed keys added where a key is unknown."""
+    """Msgspec's message with the allowed keys added where a key is unknown."""
     if "unknown field" in message:
-        kinds = {"accumulator": Accumulator, "requantize": Requantize}
+        kinds: dict[str, type[msgspec.Struct]] = {"accumulator": Accumulator, "requantize": Requantize}
         place = message.rsplit(".", 1)[-1].rstrip("`")
         struct = kinds.get(place, OpNumerics if "ops" in message else NumericsProfile)
         message += f"; allowed keys: {listed(f.name for f in msgspec.structs.fields(struct))}"

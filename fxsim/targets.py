@@ -33,6 +33,16 @@ def list_targets() -> list[str]:
     return sorted(n for kind in FAMILIES for n in hwfiles.names(kind))
 
 
+def describe_targets() -> tuple[list[str], list[list[str]]]:
+    """The headings and rows of a table of all shipped targets."""
+    rows = []
+    for name in list_targets():
+        t = load_target(name)
+        p = t.profile
+        rows.append([name, t.kind, p.description, f"{p.clock.value / 1e6:g} MHz", f"{p.peak_macs.value:g}", p.evidence])
+    return ["target", "kind", "what", "clock", "MAC/cycle", "evidence"], rows
+
+
 def _file_of(name: str) -> Path:
     for kind in FAMILIES:
         if name in hwfiles.names(kind):

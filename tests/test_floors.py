@@ -9,7 +9,19 @@ import fxsim
 
 PACKAGE = Path(fxsim.__file__).parent
 NEVER = {
-    "arith": ["kernels", "model", "sim", "cost", "numerics", "importers", "diagnose", "report", "targets", "cli", "errors"],
+    "arith": [
+        "kernels",
+        "model",
+        "sim",
+        "cost",
+        "numerics",
+        "importers",
+        "diagnose",
+        "report",
+        "targets",
+        "cli",
+        "errors",
+    ],
     "kernels": ["model", "sim", "cost", "numerics", "importers", "diagnose", "report", "targets", "cli"],
     "model": ["arith", "kernels", "sim", "cost", "numerics", "importers", "diagnose", "report", "targets", "cli"],
     "numerics": ["cost", "sim", "kernels", "importers", "diagnose", "report", "targets", "cli"],
@@ -83,7 +95,9 @@ def test_heavy_libraries_live_in_one_room(path):
 
 
 def test_no_circles():
-    modules = {".".join(("fxsim", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p for p in SOURCES}
+    modules = {
+        ".".join(("fxsim", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p for p in SOURCES
+    }
 
     def home(name):
         """The module that a dotted name lies in."""

@@ -1,0 +1,1 @@
+"""Why a device differs: dumps and comparison."""

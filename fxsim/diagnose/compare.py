@@ -150,7 +150,9 @@ def _digest(meta: Any) -> str:  # noqa: ANN401
 
 def _same_model(graph: Graph, sha256: str, source: str) -> None:
     if sha256 and graph.sha256 and sha256 != graph.sha256:
-        raise DumpError(f"{source}: was made from another model (sha256 {sha256[:12]}..., {graph.name} has {graph.sha256[:12]}...)")
+        raise DumpError(
+            f"{source}: was made from another model (sha256 {sha256[:12]}..., {graph.name} has {graph.sha256[:12]}...)"
+        )
 
 
 def _order(graph: Graph) -> dict[int, tuple[int, str]]:
@@ -162,7 +164,9 @@ def _aligned(mine: Array, other: Array, t: Tensor, source: str) -> tuple[npt.NDA
     if other.dtype != mine.dtype:
         raise DumpError(f"{source}: tensor {t.index} {t.name!r} is {other.dtype}; allowed: {mine.dtype}")
     if [s for s in other.shape if s != 1] != [s for s in mine.shape if s != 1]:
-        raise DumpError(f"{source}: tensor {t.index} {t.name!r} has shape {list(other.shape)}; allowed: {list(mine.shape)}")
+        raise DumpError(
+            f"{source}: tensor {t.index} {t.name!r} has shape {list(other.shape)}; allowed: {list(mine.shape)}"
+        )
     return np.asarray(mine), np.asarray(other).reshape(mine.shape)
 
 

@@ -66,7 +66,7 @@ def _text(raw: bytes | None) -> str:
     return (raw or b"").decode("utf-8", "replace")
 
 
-def _numbers(vector: Any) -> Array:  # noqa: ANN401  (the accessors return 0 where a vector is absent)
+def _numbers(vector: Any) -> Array:
     return vector if isinstance(vector, np.ndarray) else np.zeros(0, np.int64)
 
 
@@ -90,7 +90,7 @@ class _File:
             self.name, main.tensors, main.nodes, main.inputs, main.outputs, tuple(graphs[1:]), digest, len(self.data)
         )
 
-    def _indices(self, vector: Any, limit: int, what: str, *, absent: bool = False) -> tuple[int, ...]:  # noqa: ANN401
+    def _indices(self, vector: Any, limit: int, what: str, *, absent: bool = False) -> tuple[int, ...]:
         values = _numbers(vector)
         self.budget.spend(values.size)
         result = tuple(int(v) for v in values)
@@ -111,7 +111,7 @@ class _File:
         outputs = self._indices(sub.OutputsAsNumpy(), n, "the graph's outputs")
         return Graph(label, tensors, nodes, inputs, outputs)
 
-    def _tensor(self, t: Any, index: int) -> Tensor:  # noqa: ANN401
+    def _tensor(self, t: Any, index: int) -> Tensor:
         name = _text(t.Name())
         where = f"{self.name}: tensor {index} {name!r}"
         qtype = _TYPES.get(t.Type())
@@ -126,10 +126,10 @@ class _File:
         shape = tuple(int(d) for d in dims)
         if len(shape) > 8 or any(d < 0 for d in shape):
             raise ModelError(f"{where} has shape {list(shape)}; allowed: at most 8 static sizes")
-        quant = self._quant(t.Quantization(), shape, where) if qtype.kind == "int" else None
+        quant = self._quant(t.Quantization(), shape, qtype, where) if qtype.kind == "int" else None
         return Tensor(index, name, shape, qtype, quant, self._constant(t.Buffer(), qtype, shape, where))
 
-    def _quant(self, q: Any, shape: tuple[int, ...], where: str) -> QuantParams | None:  # noqa: ANN401
+    def _quant(self, q: Any, shape: tuple[int, ...], qtype: QType, where: str) -> QuantParams | None:
         if q is None or not q.ScaleLength():
             return None
         scale, zero = _numbers(q.ScaleAsNumpy()), _numbers(q.ZeroPointAsNumpy())
@@ -143,8 +143,9 @@ class _File:
             raise ModelError(
                 f"{where} of shape {list(shape)} has {scale.size} scales and {zero.size} zero points along axis {axis}"
             )
-        if np.any(np.abs(zero) >= 1 << 31):
-            raise ModelError(f"{where} has a zero point beyond 32 bits")
+        if np.any((zero < qtype.min) | (zero > qtype.max)):
+            worst = int(zero[np.argmax((zero < qtype.min) | (zero > qtype.max))])
+            raise ModelError(f"{where} has a zero point of {worst}; allowed for {qtype.name}: {qtype.min}..{qtype.max}")
         return QuantParams(tuple(float(s) for s in scale), tuple(int(z) for z in zero), axis)
 
     def _constant(self, buffer: int, qtype: QType, shape: tuple[int, ...], where: str) -> Array | None:
@@ -169,7 +170,7 @@ class _File:
         data.setflags(write=False)
         return data
 
-    def _buffer(self, buffer: Any, where: str) -> Array:  # noqa: ANN401
+    def _buffer(self, buffer: Any, where: str) -> Array:
         if buffer is None:
             return np.zeros(0, np.uint8)
         offset, size = int(buffer.Offset()), int(buffer.Size())
@@ -179,7 +180,7 @@ class _File:
             return np.frombuffer(self.data, np.uint8, size, offset)
         return _numbers(buffer.DataAsNumpy()).astype(np.uint8, copy=False)
 
-    def _node(self, op: Any, index: int, tensors: tuple[Tensor, ...]) -> Node:  # noqa: ANN401
+    def _node(self, op: Any, index: int, tensors: tuple[Tensor, ...]) -> Node:
         if not 0 <= op.OpcodeIndex() < self.model.OperatorCodesLength():
             raise ModelError(f"{self.name}: malformed: layer {index} names op code {op.OpcodeIndex()}")
         code = self.model.OperatorCodes(op.OpcodeIndex())
@@ -192,7 +193,7 @@ class _File:
         attributes = self._attributes(name, op, f"{self.name}: layer {index} {name}")
         return Node(index, name, inputs, outputs, attributes, tensors[outputs[0]].name if outputs else "")
 
-    def _attributes(self, name: str, op: Any, where: str) -> Attributes:  # noqa: ANN401
+    def _attributes(self, name: str, op: Any, where: str) -> Attributes:
         if name not in OPTIONS:
             return Attributes()
         type_name, convert = OPTIONS[name]

@@ -19,9 +19,7 @@ from fxsim.model.ops.state import CallOnce, VarHandle
 Spend = Callable[[int], int]
 Convert = Callable[[Any, Spend], Attributes]
 
-_ACTIVATIONS: dict[int, Activation] = {
-    getattr(tflite.ActivationFunctionType, a): a for a in get_args(Activation)
-}
+_ACTIVATIONS: dict[int, Activation] = {getattr(tflite.ActivationFunctionType, a): a for a in get_args(Activation)}
 _PADDINGS: dict[int, Padding] = {tflite.Padding.SAME: "SAME", tflite.Padding.VALID: "VALID"}
 
 

@@ -8,7 +8,7 @@ the old rule in the cache. So every factory closes over :data:`STAMP`, a digest 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 from numba.extending import register_jitable
@@ -43,9 +43,8 @@ _register()
 
 def kernel(function: F) -> F:
     """``function`` compiled on first use: no GIL, no division checks, cached on disk where a folder can be written."""
-    options = {"error_model": "numpy", "nogil": True}
     try:
-        compiled: F = numba.njit(cache=True, **options)(function)
+        compiled: Any = numba.njit(cache=True, error_model="numpy", nogil=True)(function)
     except RuntimeError:  # no folder for the cache: a read-only install without a home
-        compiled = numba.njit(**options)(function)
-    return compiled
+        compiled = numba.njit(error_model="numpy", nogil=True)(function)
+    return cast(F, compiled)

@@ -30,7 +30,7 @@ def conv(policy: str) -> Kernel:
     saturating, stamp = policy == "saturate", STAMP
 
     @kernel
-    def f(x, w, bias, x_zero, window, groups, low, high, acc):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def f(x, w, bias, x_zero, window, groups, low, high, acc):
         if stamp < 0:
             return
         n, oh, ow, o = acc.shape
@@ -69,7 +69,7 @@ def depthwise(policy: str) -> Kernel:
     saturating, stamp = policy == "saturate", STAMP
 
     @kernel
-    def f(x, w, bias, x_zero, window, low, high, acc):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def f(x, w, bias, x_zero, window, low, high, acc):
         if stamp < 0:
             return
         n, oh, ow, o = acc.shape
@@ -105,7 +105,7 @@ def survey(policy: str) -> Kernel:
     apply, stamp = POLICIES[policy], STAMP
 
     @kernel
-    def f(x, w, bias, x_zero, window, groups, bits, acc):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def f(x, w, bias, x_zero, window, groups, bits, acc):
         low, high, overflows = np.int64(0), np.int64(0), np.int64(0)
         if stamp < 0:
             return low, high, overflows
@@ -120,7 +120,9 @@ def survey(policy: str) -> Kernel:
                         for i in range(kh):
                             for j in range(kw):
                                 for k in range(c):
-                                    v = x[b, y * window[0] + i * window[2], z * window[1] + j * window[3], q // og * c + k]
+                                    v = x[
+                                        b, y * window[0] + i * window[2], z * window[1] + j * window[3], q // og * c + k
+                                    ]
                                     exact = s + (np.int64(v) - x_zero) * np.int64(w[i, j, k, q])
                                     s = apply(exact, bits)
                                     overflows += s != exact

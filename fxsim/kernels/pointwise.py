@@ -25,7 +25,7 @@ def add(scheme: str, rounding: str) -> Kernel:
     apply, rule, stamp = _SCHEMES[scheme], RULES[rounding], STAMP
 
     @kernel
-    def f(a, b, zeros, q, shift, left, zero, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def f(a, b, zeros, q, shift, left, zero, low, high, out):
         if stamp < 0:
             return
         for i in range(out.size):
@@ -45,7 +45,7 @@ def quantize(rounding: str) -> Kernel:
     rule, stamp = RULES[rounding], STAMP
 
     @kernel
-    def f(x, scale, zero, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def f(x, scale, zero, low, high, out):
         if stamp < 0:
             return
         for i in range(out.size):

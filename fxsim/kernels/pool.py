@@ -27,7 +27,7 @@ def average(rounding: str) -> Kernel:
     rule, stamp = RULES[rounding], STAMP
 
     @kernel
-    def f(x, window, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def f(x, window, low, high, out):
         if stamp < 0:
             return
         n, oh, ow, c = out.shape
@@ -55,7 +55,7 @@ def maximum() -> Kernel:
     stamp = STAMP
 
     @kernel
-    def f(x, window, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def f(x, window, low, high, out):
         if stamp < 0:
             return
         n, oh, ow, c = out.shape

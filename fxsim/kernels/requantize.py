@@ -26,7 +26,7 @@ def requantize(scheme: str, rounding: str) -> Kernel:
         apply = double_rounding if scheme == "double_rounding" else single_rounding
 
         @kernel
-        def f(acc, q, shift, scale, zero, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        def f(acc, q, shift, scale, zero, low, high, out):
             if stamp < 0:
                 return
             for r in range(acc.shape[0]):
@@ -37,7 +37,7 @@ def requantize(scheme: str, rounding: str) -> Kernel:
         return f
 
     @kernel
-    def g(acc, q, shift, scale, zero, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def g(acc, q, shift, scale, zero, low, high, out):
         if stamp < 0:
             return
         for r in range(acc.shape[0]):

@@ -29,7 +29,7 @@ def softmax() -> Kernel:
     stamp, tie = STAMP, ties_away
 
     @kernel
-    def f(x, q, shift, diff_min, low, high, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def f(x, q, shift, diff_min, low, high, out):
         if stamp < 0:
             return
         bits = 0

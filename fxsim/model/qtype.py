@@ -4,12 +4,12 @@ A quantized tensor holds raw integers ``q``; its real value is ``scale * (q - ze
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 Kind = Literal["int", "float", "bool", "resource"]
 
@@ -89,7 +89,8 @@ class QuantParams:
         x = np.asarray(real, dtype=np.float64) / self.scale[0]
         whole = np.trunc(np.abs(x))
         q = np.copysign(whole + (np.abs(x) - whole >= 0.5), x)  # exact; floor(x + 0.5) is not
-        return np.clip(q + self.zero_point[0], qtype.min, qtype.max).astype(qtype.dtype)
+        raw: Array = np.clip(q + self.zero_point[0], qtype.min, qtype.max).astype(qtype.dtype)
+        return raw
 
     def dequantize(self, raw: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """``scale * (raw - zero_point)`` in float64."""

@@ -6,7 +6,7 @@ def short_name(name: str, most: int = 28) -> str:
 
     The first joined part is kept, then as many of its last scopes as fit into ``most`` characters.
     """
-    parts = name.split(";")[0].split("/")
+    parts = name.split(";", maxsplit=1)[0].split("/")
     short = parts.pop()
     while parts and len(parts[-1]) + 1 + len(short) <= most:
         short = f"{parts.pop()}/{short}"

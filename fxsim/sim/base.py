@@ -4,6 +4,7 @@ A binding settles everything that does not depend on the values: multipliers, we
 function it returns only moves and computes. It holds no state between calls and may run in many threads at once.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -176,6 +177,8 @@ def make_scales(site: Site, numerators: Sequence[tuple[float, ...]], denominator
     r = site.numerics.requantize
     chain = CHAINS[r.chain_per_channel if len(numerators) > 1 else r.chain]
     reals = [chain(n, denominator) for n in numerators]
+    if not all(map(math.isfinite, reals)):
+        raise UnsupportedOp(f"a rescale by {max(reals)} is beyond the engine's range")
     pairs = [quantize_multiplier(m) for m in reals]
     worst = max(shift for _, shift in pairs)
     if worst > 30 and r.scheme in ("double_rounding", "single_rounding"):

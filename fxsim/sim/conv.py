@@ -85,7 +85,14 @@ class Layer:
         acc = np.empty((g.batch, g.out_h, g.out_w, g.out_c), np.int32)
         watch = accumulate.survey(self.accumulator.overflow)
         low, high, overflows = watch(
-            self.padded(inputs[0]), self.weight, self.bias, self.x_zero, self.window, g.groups, self.accumulator.bits, acc
+            self.padded(inputs[0]),
+            self.weight,
+            self.bias,
+            self.x_zero,
+            self.window,
+            g.groups,
+            self.accumulator.bits,
+            acc,
         )
         free = np.empty(acc.shape, np.int32)
         self.requantize(acc, _INT32, free)
@@ -121,7 +128,9 @@ def _layer(site: Site, geometry: Geometry, weight: Array, pad: tuple[int, int, i
     out_scale, out_zero = scalar_quant(out)
     wq, g = quant(w), geometry
     if not wq.per_tensor and (len(wq.scale) != g.out_c or any(wq.zero_point)):
-        raise UnsupportedOp(f"weight {w.name!r} has scales along axis {wq.axis}; supported: the output channels, zero point 0")
+        raise UnsupportedOp(
+            f"weight {w.name!r} has scales along axis {wq.axis}; supported: the output channels, zero point 0"
+        )
     if wq.per_tensor and wq.zero_point[0]:
         weight = weight.astype(np.int16) - np.int16(wq.zero_point[0])
     bias_tensor = site.optional(2)

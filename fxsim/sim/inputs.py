@@ -35,12 +35,13 @@ class Batch:
 
     def stack(self, t: Tensor) -> Array:
         """Room for tensor ``t`` of all inferences."""
-        return np.empty((self.count, *t.shape), t.qtype.dtype)
+        room: Array = np.empty((self.count, *t.shape), t.qtype.dtype)
+        return room
 
     def shape(self, stacked: Array) -> Array:
         """``(count, *shape)`` as the caller stacked the inputs."""
         if self.stacking == "one":
-            return stacked[0]
+            return np.asarray(stacked[0])
         if self.stacking == "axis" or stacked.ndim < 2:
             return stacked
         return stacked.reshape(stacked.shape[0] * stacked.shape[1], *stacked.shape[2:])
@@ -96,7 +97,13 @@ def _cut(graph: Graph, t: Tensor, a: npt.NDArray[Any]) -> tuple[Stacking, Array]
         return "one", a[np.newaxis].copy()
     if a.shape[1:] == t.shape:
         return "axis", a.copy()
-    if t.shape and a.ndim == len(t.shape) and a.shape[1:] == t.shape[1:] and t.shape[0] and a.shape[0] % t.shape[0] == 0:
+    if (
+        t.shape
+        and a.ndim == len(t.shape)
+        and a.shape[1:] == t.shape[1:]
+        and t.shape[0]
+        and a.shape[0] % t.shape[0] == 0
+    ):
         return "batch", a.reshape(-1, *t.shape).copy()
     b, rest = (t.shape[0], list(t.shape[1:])) if t.shape else (0, [])
     many = f", [N, {', '.join(map(str, t.shape))}] or [N * {b}, {', '.join(map(str, rest))}]" if t.shape else " or [N]"
@@ -122,7 +129,9 @@ def load_inputs(graph: Graph, spec: str, count: int = 1) -> dict[str, Array]:
     arrays = load_arrays(spec)
     if set(arrays) == {""}:
         if len(names) != 1:
-            raise InputError(f"{spec}: holds one array; the model takes {len(names)} inputs, in an .npz: {listed(names)}")
+            raise InputError(
+                f"{spec}: holds one array; the model takes {len(names)} inputs, in an .npz: {listed(names)}"
+            )
         return {names[0]: arrays[""]}
     positions = {f"input_{n}": name for n, name in enumerate(names)}
     found = {positions.get(k, k) if k not in names else k: v for k, v in arrays.items() if k != "meta"}
@@ -135,7 +144,8 @@ def random_values(t: Tensor, rng: np.random.Generator, count: int) -> Array:
     """``(count, *shape)`` values over the range of ``t``; every inference holds both ends and the zero point."""
     shape = (count, *t.shape)
     if t.qtype.kind == "float":
-        return rng.uniform(-1, 1, shape).astype(t.qtype.dtype)
+        reals: Array = rng.uniform(-1, 1, shape).astype(t.qtype.dtype)
+        return reals
     if t.qtype.kind != "int":
         raise InputError(f"input {t.name!r} is {t.qtype.name}; random values are made for integers and floats only")
     values = rng.integers(t.qtype.min, t.qtype.max, shape, endpoint=True).astype(t.qtype.dtype)

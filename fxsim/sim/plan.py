@@ -14,7 +14,7 @@ from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.ops.state import CallOnce
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
-from fxsim.sim.base import Arrays, Probe
+from fxsim.sim.base import Arrays, Probe, RunFn
 from fxsim.sim.registry import bind
 from fxsim.sim.state import variable, variable_names
 
@@ -62,7 +62,7 @@ class Plan:
         return ws
 
     def run(self, ws: Workspace, watch: Callable[[Step, Arrays], None] | None = None) -> None:
-        """One inference on what the workspace's input tensors hold. ``watch`` sees each step's inputs before it runs."""
+        """One inference on the workspace's input tensors. ``watch`` sees each step's inputs before it runs."""
         values = ws.values
         for step in self.steps:
             ins = [values[i] for i in step.inputs]
@@ -75,6 +75,10 @@ def _buffer(t: Tensor) -> Array:
     if t.data is not None:
         return np.ascontiguousarray(t.data)
     return np.zeros(t.shape, t.qtype.dtype)
+
+
+def _stateless(run: RunFn) -> Callable[[Workspace, Arrays, Arrays], None]:
+    return lambda ws, inputs, outputs: run(inputs, outputs)
 
 
 def _read(name: str) -> Callable[[Workspace, Arrays, Arrays], None]:
@@ -128,8 +132,7 @@ def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
             views[node.outputs[0]] = views.get(node.inputs[0], node.inputs[0])
             continue
         inputs = tuple(i for i in node.inputs if i != ABSENT)
-        run = bound.run
-        steps.append(Step(node, inputs, node.outputs, lambda ws, i, o, run=run: run(i, o), bound.probe))
+        steps.append(Step(node, inputs, node.outputs, _stateless(bound.run), bound.probe))
     return Plan(graph, numerics, tuple(steps), views, tuple(once))
 
 
@@ -138,6 +141,7 @@ def _called(graph: Graph, node: Node, numerics: NumericsProfile, depth: int) -> 
     assert isinstance(attrs, CallOnce)
     if depth or not 1 <= attrs.subgraph <= len(graph.called):
         raise ModelError(
-            f"{where(graph, node)}: calls subgraph {attrs.subgraph}; allowed: 1..{len(graph.called)}, from the main graph"
+            f"{where(graph, node)}: calls subgraph {attrs.subgraph}; "
+            f"allowed: 1..{len(graph.called)}, from the main graph"
         )
     return prepare(graph.called[attrs.subgraph - 1], numerics, depth + 1)

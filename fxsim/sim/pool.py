@@ -5,19 +5,19 @@ import math
 import numpy as np
 
 from fxsim.arith.multiplier import quantize_multiplier
-from fxsim.arith.overflow import wrap
 from fxsim.errors import UnsupportedOp
 from fxsim.kernels import pool
 from fxsim.kernels.requantize import requantize
 from fxsim.model.ops.pool import Pool2D, pool_geometry, reduced_axes
+from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Bound, Probe, Site, clamp_range, scalar_quant
 
 _INT = "int8 uint8 int16"
 
 
-def _pool(site: Site, kernel: object) -> Bound:
+def _pool(site: Site, kernel: pool.Kernel) -> Bound:
     attrs = site.node.attributes
-    assert isinstance(attrs, Pool2D) and callable(kernel)
+    assert isinstance(attrs, Pool2D)
     site.types(input0=_INT, output=site.input(0).qtype.name)
     g = pool_geometry(list(site.inputs), attrs)
     _, _, top, left = attrs.output(g.in_h, g.in_w, g.kernel_h, g.kernel_w)
@@ -52,7 +52,7 @@ def max_pool_2d(site: Site) -> Bound:
 def mean(site: Site) -> Bound:
     """``out = clamp(round(M / n * (sum(x) - n * x_zero)) + out_zero)`` over ``n`` elements of the reduced axes.
 
-    ``1 / n`` is folded into the integer multiplier: ``q' = floor((q << s) / n)`` with ``s = min(floor(log2 n), 31 + shift)``.
+    ``1 / n`` is folded into the integer multiplier: ``q' = floor((q << s) / n)``, ``s = min(floor(log2 n), 31 + shift)``.
 
     Source: tflite/kernels/internal/reference/reduce.h, QuantizedMeanOrSum @ LiteRT 2.3.0.
     """
@@ -72,9 +72,9 @@ def mean(site: Site) -> Bound:
     clamp = out.qtype.min, out.qtype.max
     kernel = requantize(r.scheme, r.rounding)
 
-    def accumulate(inputs: Arrays) -> np.ndarray:  # type: ignore[type-arg]
-        total = np.asarray(np.sum(inputs[0], axis=axes, dtype=np.int64)).reshape(-1, 1) - n * x_zero
-        return np.asarray(wrap(total, 32))  # type: ignore[arg-type]
+    def accumulate(inputs: Arrays) -> Array:
+        total: Array = np.asarray(np.sum(inputs[0], axis=axes, dtype=np.int64)).reshape(-1, 1) - n * x_zero
+        return total.astype(np.int32)  # modulo 2**32, as the engine's register
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
         kernel(accumulate(inputs), *scales, out_zero, *clamp, outputs[0].reshape(-1, 1))

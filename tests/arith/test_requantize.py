@@ -45,13 +45,17 @@ def test_double_rounding_on_every_tie_of_a_small_domain():
 @pytest.mark.parametrize("rule", RULES)
 @given(acc=int32, q=multipliers, shift=st.integers(-31, 30))
 def test_single_rounding_is_one_rounding(rule, acc, q, shift):
-    assert single_rounding(RULES[rule], acc, q, shift) == naive.round_fraction(Fraction(acc * q, 1 << (31 - shift)), rule)
+    assert single_rounding(RULES[rule], acc, q, shift) == naive.round_fraction(
+        Fraction(acc * q, 1 << (31 - shift)), rule
+    )
 
 
 def test_double_and_single_rounding_differ_where_they_must():
     """The least non-negative accumulator on which they part, for one multiplier known from the literature."""
     q, shift = 1518500250, -9
-    parting = next(a for a in range(1 << 20) if double_rounding(ties_away, a, q, shift) != single_rounding(ties_pos, a, q, shift))
+    parting = next(
+        a for a in range(1 << 20) if double_rounding(ties_away, a, q, shift) != single_rounding(ties_pos, a, q, shift)
+    )
     assert parting == 362
 
 
@@ -69,7 +73,14 @@ def test_quantize_multiplier_is_near_and_normal(real):
 
 @pytest.mark.parametrize(
     ("real", "expected"),
-    [(0.0, (0, 0)), (0.5, (2**30, 0)), (1.0, (2**30, 1)), (2.0**-33, (0, 0)), (1 - 2.0**-40, (2**30, 1)), (2.0**-31, (2**30, -30))],
+    [
+        (0.0, (0, 0)),
+        (0.5, (2**30, 0)),
+        (1.0, (2**30, 1)),
+        (2.0**-33, (0, 0)),
+        (1 - 2.0**-40, (2**30, 1)),
+        (2.0**-31, (2**30, -30)),
+    ],
 )
 def test_quantize_multiplier_limits(real, expected):
     assert quantize_multiplier(real) == expected

@@ -35,7 +35,9 @@ def test_float_form_is_exact(rule, x):
     assert from_float(RULES[rule], x) == round_fraction(Fraction(x), rule)
 
 
-@pytest.mark.parametrize("x", [0.49999999999999994, -0.49999999999999994, 4503599627370497.5, -4503599627370497.5, 2.5, -2.5])
+@pytest.mark.parametrize(
+    "x", [0.49999999999999994, -0.49999999999999994, 4503599627370497.5, -4503599627370497.5, 2.5, -2.5]
+)
 def test_floats_that_break_floor_of_x_plus_half(x):
     for rule in RULES:
         assert from_float(RULES[rule], x) == round_fraction(Fraction(x), rule)
@@ -65,7 +67,10 @@ def test_odd_symmetry_of_the_symmetric_rules(rule, v, shift):
 
 def test_every_pair_of_rules_is_told_apart():
     """Twelve values in quarters separate all ten rules: so no rule can pass as another in the tests above."""
-    signature = {rule: tuple(shift_right(f, v, 2) for v in (-10, -7, -6, -5, -2, -1, 1, 2, 3, 5, 6, 10)) for rule, f in RULES.items()}
+    signature = {
+        rule: tuple(shift_right(f, v, 2) for v in (-10, -7, -6, -5, -2, -1, 1, 2, 3, 5, 6, 10))
+        for rule, f in RULES.items()
+    }
     for a, b in combinations(signature, 2):
         assert signature[a] != signature[b], (a, b)
 

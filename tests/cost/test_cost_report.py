@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import os
 import re
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from cost_builders import small_graph
+from rich.console import Console
 
 from fxsim.errors import ModelError, OutputError, ProfileError
+from fxsim.files import atomic_write
 from fxsim.model.graph import Graph
+from fxsim.report import terminal
 from fxsim.report.cost import estimate, show, unit_of
-from fxsim.report.files import atomic_write
-from fxsim.targets import list_targets, load_target
+from fxsim.targets import describe_targets, list_targets, load_target
 
 HEAD = (
     "layer name op runs_on macs cycles compute_cycles memory_cycles bound utilization read_bytes write_bytes "
@@ -148,7 +151,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OutputError, match="no space left"):
         atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
@@ -187,3 +190,40 @@ def test_estimating_loads_neither_pandas_nor_matplotlib():
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_form_is_text_that_escapes_names():
+    c = estimate(small_graph(layer="[bold]a[/bold]"), "ethos-u55-128")
+    for form, part in (("csv", "layer,name,op"), ("json", '"layers"'), ("html", "<!DOCTYPE")):
+        assert part in c.text(form)
+    assert json.loads(c.text("json"))["total"] == c.totals()
+    with pytest.raises(OutputError, match="format is 'xml'; allowed: 'csv', 'json', 'html'"):
+        c.text("xml")
+    assert "[bold]a[/bold]" in printed(terminal.cost(c))
+
+
+def printed(*things):
+    console = Console(file=io.StringIO(), width=160)
+    for thing in things:
+        console.print(thing)
+    return console.file.getvalue()
+
+
+def test_the_printed_table_says_totals_fallback_and_evidence():
+    c = estimate(small_graph(), "ethos-u55-128")
+    text = printed(terminal.cost(c)) + terminal.cost_summary(c)
+    for part in (
+        f"{c.total['cycles']:,} cycles",
+        "off the accelerator",
+        "cortex-m4",
+        "fits",
+        c.target.profile.evidence[:40],
+    ):
+        assert part in text
+    assert "nothing to compute" in terminal.cost_summary(estimate(Graph("e", (), (), (), ())))
+
+
+def test_targets_are_described():
+    headings, rows = describe_targets()
+    assert [r[0] for r in rows] == list_targets()
+    assert all(len(r) == len(headings) and all(r) for r in rows)

@@ -17,7 +17,10 @@ def layers(draw):
     """A small convolution whose values love the ends of their range."""
     groups, cg, og = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
     kh, kw = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    stride, dilation = (draw(st.integers(1, 2)), draw(st.integers(1, 2))), (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    stride, dilation = (
+        (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
+        (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
+    )
     pad = tuple(draw(st.integers(0, 2)) for _ in range(4))
     h = draw(st.integers(max(1, (kh - 1) * dilation[0] + 1 - pad[0] - pad[1]), 6))
     w = draw(st.integers(max(1, (kw - 1) * dilation[1] + 1 - pad[2] - pad[3]), 6))

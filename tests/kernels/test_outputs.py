@@ -52,7 +52,10 @@ def test_quantize_float_on_ties_and_limits():
     x = np.concatenate([np.arange(-300, 300) / 8, [1e9, -1e9, 0.49999997, -0.49999997]]).astype(np.float32)
     out = np.empty(x.size, np.int8)
     pointwise.quantize("ties_away")(x, np.float32(0.25), -3, -128, 127, out)
-    expected = [min(max(naive.round_fraction(Fraction(float(np.float32(v / np.float32(0.25)))), "ties_away") - 3, -128), 127) for v in x]
+    expected = [
+        min(max(naive.round_fraction(Fraction(float(np.float32(v / np.float32(0.25)))), "ties_away") - 3, -128), 127)
+        for v in x
+    ]
     assert out.tolist() == expected
     assert {-128, 127} <= set(expected)
 

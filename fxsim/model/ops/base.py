@@ -84,7 +84,7 @@ def broadcast(a: Shape, b: Shape) -> Shape:
     n = max(len(a), len(b))
     result = []
     for x, y in zip((1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b, strict=True):
-        if x != y and x != 1 and y != 1:
+        if len({x, y} - {1}) > 1:
             raise ModelError(f"shapes {list(a)} and {list(b)} do not broadcast")
         result.append(y if x == 1 else x)
     return tuple(result)

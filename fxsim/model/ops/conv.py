@@ -41,7 +41,11 @@ class Window(Activated):
         Raises:
             ModelError: if a size is below 1 or the window does not fit.
         """
-        for what, v in (("stride", min(self.stride_h, self.stride_w)), ("dilation", min(dh, dw)), ("kernel", min(kh, kw))):
+        for what, v in (
+            ("stride", min(self.stride_h, self.stride_w)),
+            ("dilation", min(dh, dw)),
+            ("kernel", min(kh, kw)),
+        ):
             if v < 1:
                 raise ModelError(f"{what} is {v}; allowed: at least 1")
         pads = (self.padding, self.padding) if isinstance(self.padding, str) else (self.padding[:2], self.padding[2:])
@@ -84,7 +88,9 @@ def conv_geometry(inputs: Operands, attrs: Conv2D, *, depthwise: bool) -> Geomet
         o, groups = d, c
     else:
         if d < 1 or c % d or o % (c // d):
-            raise ModelError(f"weight {w.name!r} has shape {list(w.shape)}, which fits no grouping of {c} input channels")
+            raise ModelError(
+                f"weight {w.name!r} has shape {list(w.shape)}, which fits no grouping of {c} input channels"
+            )
         groups = c // d
     check_bias(inputs[2] if len(inputs) > 2 else None, o)
     oh, ow, _, _ = attrs.output(h, wid, kh, kw, attrs.dilation_h, attrs.dilation_w)
@@ -98,7 +104,9 @@ def dense_geometry(inputs: Operands) -> Geometry:
     x, w = need(inputs[0], "input"), need(inputs[1], "weight")
     o, k = rank(w, "weight", 2)
     if k < 1 or x.elements % k:
-        raise ModelError(f"input {x.name!r} of {x.elements} elements does not divide into rows of {k} (weight {w.name!r})")
+        raise ModelError(
+            f"input {x.name!r} of {x.elements} elements does not divide into rows of {k} (weight {w.name!r})"
+        )
     check_bias(inputs[2] if len(inputs) > 2 else None, o)
     rows = x.elements // k
     return Geometry(1, 1, rows, k, 1, rows, o)

@@ -86,7 +86,9 @@ def slices(inputs: Operands, attrs: StridedSlice) -> tuple[slice | int, ...]:
     if attrs.ellipsis_mask or attrs.new_axis_mask:
         raise ModelError("ellipsis_mask and new_axis_mask are not supported; allowed: 0")
     if not len(begin) == len(end) == len(step) <= len(x.shape):
-        raise ModelError(f"begin, end, strides have {len(begin)}, {len(end)}, {len(step)} values for rank {len(x.shape)}")
+        raise ModelError(
+            f"begin, end, strides have {len(begin)}, {len(end)}, {len(step)} values for rank {len(x.shape)}"
+        )
     result: list[slice | int] = []
     for i, (b, e, s) in enumerate(zip(begin, end, step, strict=True)):
         if s == 0:
@@ -99,9 +101,7 @@ def slices(inputs: Operands, attrs: StridedSlice) -> tuple[slice | int, ...]:
             result.append(index)
             continue
         stop = b + e if attrs.offset else e
-        result.append(
-            slice(None if attrs.begin_mask >> i & 1 else b, None if attrs.end_mask >> i & 1 else stop, s)
-        )
+        result.append(slice(None if attrs.begin_mask >> i & 1 else b, None if attrs.end_mask >> i & 1 else stop, s))
     return tuple(result)
 
 

@@ -29,9 +29,7 @@ def pool_geometry(inputs: Operands, attrs: Pool2D) -> Geometry:
     """The loop bounds of a pooling layer."""
     n, h, w, c = rank(need(inputs[0], "input"), "input", 4)
     oh, ow, _, _ = attrs.output(h, w, attrs.kernel_h, attrs.kernel_w)
-    return Geometry(
-        n, h, w, c, oh, ow, c, attrs.kernel_h, attrs.kernel_w, attrs.stride_h, attrs.stride_w, groups=c
-    )
+    return Geometry(n, h, w, c, oh, ow, c, attrs.kernel_h, attrs.kernel_w, attrs.stride_h, attrs.stride_w, groups=c)
 
 
 def _infer_pool(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
@@ -90,6 +88,13 @@ SPECS = (
     OpSpec("AVERAGE_POOL_2D", Pool2D, _infer_pool, _work_pool, dtypes=(("int8", "uint8", "int16"),)),
     OpSpec("MAX_POOL_2D", Pool2D, _infer_pool, _work_pool, dtypes=(("int8", "uint8", "int16"),)),
     OpSpec(
-        "MEAN", Reduce, _infer_reduce, _work_reduce, 2, 2, shape_inputs=(1,), dtypes=(("int8", "uint8", "int16"), ("int32",))
+        "MEAN",
+        Reduce,
+        _infer_reduce,
+        _work_reduce,
+        2,
+        2,
+        shape_inputs=(1,),
+        dtypes=(("int8", "uint8", "int16"), ("int32",)),
     ),
 )

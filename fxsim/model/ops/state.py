@@ -38,7 +38,9 @@ def _infer_declared(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[
 def _work_assign(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
     value = need(inputs[1], "value")
     moved = total_bytes([value])
-    return Work("copy", elements=value.elements, input_bytes=moved, output_bytes=moved, activation_bits=value.qtype.bits)
+    return Work(
+        "copy", elements=value.elements, input_bytes=moved, output_bytes=moved, activation_bits=value.qtype.bits
+    )
 
 
 def _work_read(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:

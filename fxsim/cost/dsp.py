@@ -1,0 +1,106 @@
+"""Cycles, traffic and energy of a layer on a vector DSP with a cache over an external memory.
+
+With ``L = width / 4`` 32-bit lanes and ``I = contexts * mac_issue`` multiply instructions a cycle:
+
+- conv, dense: ``pixels * ceil(C_out / L) * taps * ceil(C_in / mac_depth) / I``: output channels lie along the lanes,
+  so the last vector of a layer is filled up (a layer of 1 or L channels costs the same)
+- depthwise: ``pixels * ceil(C / depthwise_lanes) * taps / I``
+- requantization: ``pixels * ceil(C_out / L) * requantize / contexts``
+- other layers: ``ceil(operations * bytes / width) * cycles per vector / contexts``
+- operators without a vector kernel run on the scalar core: ``call + mac * MACs + op * operations + byte * bytes``
+
+Activations pass through the cache. They also go to the external memory and back where inputs, outputs and weights of
+a layer do not fit the cache together; then the weights are read again for each cache-full of outputs. Cycles =
+``call + max(compute, traffic / bandwidth of each memory)``.
+"""
+
+import math
+
+from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, memory_cycles
+from fxsim.cost.profiles import Dsp
+from fxsim.model.work import Work
+
+ACCUMULATOR_BYTES = 4
+
+
+def _mac_cycles(work: Work, dsp: Dsp) -> float:
+    v, g = dsp.vector, work.geometry
+    assert g is not None
+    lanes = int(v.width.value) // ACCUMULATOR_BYTES
+    pixels, taps = g.batch * g.out_h * g.out_w, g.kernel_h * g.kernel_w
+    wide = v.wide_factor.value if work.activation_bits > 8 else 1.0
+    if work.kind == "depthwise":
+        issues = pixels * ceil_div(g.out_c, int(v.depthwise_lanes.value)) * taps
+    else:
+        per_group = ceil_div(g.out_c // g.groups, lanes) * ceil_div(g.in_c // g.groups, int(v.mac_depth.value))
+        issues = pixels * taps * per_group * g.groups
+    multiply = issues * wide / v.mac_issue.value
+    return (multiply + pixels * ceil_div(g.out_c, lanes) * v.requantize.value) / v.contexts.value
+
+
+def _vector_cycles(work: Work, dsp: Dsp) -> float:
+    v = dsp.vector
+    width = int(v.width.value)
+
+    def vectors(n: int) -> int:
+        return ceil_div(n * ceil_div(work.activation_bits, 8), width)
+
+    per = {"softmax": v.softmax, "lookup": v.lookup, "pool": v.pool, "reduce": v.pool, "copy": v.copy}
+    each = per.get(work.kind, v.elementwise).value
+    if work.kind == "copy":
+        cycles = ceil_div(max(work.input_bytes, work.output_bytes), width) * each
+    else:
+        cycles = vectors(max(work.element_ops, work.elements)) * each
+    cycles += ceil_div(work.requantized, width // ACCUMULATOR_BYTES) * v.requantize.value
+    return cycles / v.contexts.value
+
+
+def _flows(work: Work, dsp: Dsp) -> list[Flow]:
+    cache, external = dsp.memory_of("activations"), dsp.memory_of("constants")
+    read = input_footprint_bytes(work)
+    held = work.input_bytes + work.output_bytes + work.constant_bytes
+    size = int(dsp.memory[cache].size.value)
+    rounds = ceil_div(held, size)
+    weights, bias = work.weight_bytes * rounds, work.bias_bytes * rounds
+    flows = [Flow(cache, "ifm", read_bytes=read), Flow(cache, "ofm", write_bytes=work.output_bytes)]
+    if work.constant_bytes:
+        flows += [
+            Flow(external, "weights", read_bytes=weights),
+            Flow(cache, "weights", weights, weights),
+            Flow(external, "bias", read_bytes=bias),
+            Flow(cache, "bias", bias, bias),
+        ]
+    if rounds > 1 and cache != external:
+        flows += [
+            Flow(external, "ifm", read_bytes=read),
+            Flow(cache, "ifm", write_bytes=read),
+            Flow(external, "ofm", write_bytes=work.output_bytes),
+            Flow(cache, "ofm", read_bytes=work.output_bytes),
+        ]
+    return flows
+
+
+def cost(work: Work, dsp: Dsp, *, vector: bool = True) -> Estimate:
+    """The cost of ``work`` on the vector unit, or on the scalar core."""
+    if vector:
+        busy = _mac_cycles(work, dsp) if work.macs else _vector_cycles(work, dsp)
+        call = dsp.vector.call.value
+    else:
+        s = dsp.scalar
+        moved = work.input_bytes + work.constant_bytes + work.output_bytes
+        busy = s.mac.value * work.macs + s.op.value * (work.element_ops + work.requantized) + s.byte.value * moved
+        call = s.call.value
+    flows = _flows(work, dsp)
+    per_memory = memory_cycles(flows, dsp.bytes_per_cycle)
+    compute = max(1, math.ceil(busy + call))
+    slowest = max(per_memory.values())
+    cycles = max(compute, slowest + math.ceil(call))
+    op_pj = dsp.op_energy.value * (work.element_ops + work.requantized)
+    energy = [("mac_pj", dsp.mac_energy.value * work.macs * max(1, work.activation_bits / 8) + op_pj)]
+    for name, m in dsp.memory.items():
+        read = sum(f.read_bytes for f in flows if f.memory == name)
+        written = sum(f.write_bytes for f in flows if f.memory == name)
+        energy.append((f"{name}_pj", read * m.read_energy.value + written * m.write_energy.value))
+    energy.append(("idle_pj", dsp.idle_power.value * cycles / dsp.clock.value * 1e12))
+    runs_on = dsp.name if vector else f"{dsp.name}-scalar"
+    return Estimate(runs_on, cycles, compute, slowest, binding(compute, per_memory), tuple(flows), tuple(energy))

@@ -1,0 +1,155 @@
+"""Tables for the terminal: the lists, the layers, a comparison, a cost."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fxsim.report.names import short_name
+from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
+
+if TYPE_CHECKING:
+    from fxsim.diagnose.compare import Comparison
+    from fxsim.report.cost import Cost
+    from fxsim.sim.trace import LayerStats, Trace
+
+Justify = Literal["left", "right"]
+FOLDED = {
+    "name",
+    "tensor",
+    "what",
+    "against",
+    "evidence",
+    "requantize",
+    "values",
+    "off by (LSB): elements",
+    "accumulator",
+}
+"""headings of columns that may be folded where the terminal is narrow"""
+
+
+def table(title: str, columns: Mapping[str, Justify], rows: Iterable[Sequence[Any]]) -> Table:
+    """A table; ``columns`` maps headings to their justification."""
+    result = Table(title=escape(title), title_justify="left", header_style="bold")
+    for heading, justify in columns.items():
+        result.add_column(heading, justify=justify, overflow="fold", no_wrap=heading not in FOLDED)
+    for row in rows:
+        result.add_row(*(escape(str(v)) for v in row))
+    return result
+
+
+def outputs(trace: "Trace", model: str) -> Table:
+    """The outputs of a run: type, shape, range, first values."""
+    rows = []
+    for name, value in trace.outputs.items():
+        flat = value.reshape(-1)
+        head = " ".join(f"{v:g}" for v in flat[:8].tolist()) + (" ..." if flat.size > 8 else "")
+        rows.append([name, value.dtype, list(value.shape), flat.min(), flat.max(), head])
+    title = f"{model} as {trace.plan.numerics.name}, {trace.batch.count} inference(s)"
+    sides: dict[str, Justify] = {"output": "left", "type": "left", "shape": "left", "min": "right", "max": "right"}
+    return table(title, sides | {"values": "left"}, rows)
+
+
+def layers(stats: Sequence["LayerStats"]) -> Table:
+    """The registers of each layer."""
+    headings = ("acc bits", "acc min", "acc max", "bits used", "overflows", "clamped low", "clamped high")
+    rows = []
+    for s in stats:
+        register = (s.acc_bits, s.acc_min, s.acc_max, s.bits_used, s.overflows) if s.acc_bits else [""] * 5
+        rows.append([s.layer, s.op, short_name(s.name), *register, s.clamped_low, s.clamped_high])
+    columns: dict[str, Justify] = {"layer": "right", "op": "left", "name": "left", **dict.fromkeys(headings, "right")}
+    return table("registers", columns, rows)
+
+
+def comparison(title: str, result: "Comparison") -> Table:
+    """A row for each tensor of a comparison."""
+    rows = []
+    for r in result.rows:
+        layer, op = ("", "input") if r.layer < 0 else (r.layer, r.op)
+        bias = f"{r.bias_lsb:+.2g}" if r.mismatches else ""
+        first = "" if r.first_index is None else list(r.first_index)
+        tensor = f"{r.tensor} {short_name(r.name)}"
+        rows.append([layer, op, tensor, f"{r.elements:,}", f"{r.exact:.4%}", histogram(r.histogram), bias, first])
+    columns: dict[str, Justify] = {
+        "layer": "right",
+        "op": "left",
+        "tensor": "left",
+        "elements": "right",
+        "exact": "right",
+        "off by (LSB): elements": "left",
+        "bias (LSB)": "right",
+        "first": "left",
+    }
+    return table(title, columns, rows)
+
+
+def verdict(result: "Comparison") -> str:
+    """What a comparison found, in a line or two."""
+    text = f"{result.elements:,} elements in {len(result.rows)} tensors compared, {result.mismatches:,} differ"
+    if result.not_in_dump:
+        text += f"; {len(result.not_in_dump)} computed tensors are not in the dump"
+    if result.first_divergence is not None:
+        text += f"\nfirst divergence: {result.first_divergence}"
+    return text
+
+
+def histogram(counts: Mapping[int, int], most: int = 6) -> str:
+    """``-1: 3  +1: 12``, the rarest differences summed up."""
+    items = sorted(counts.items(), key=lambda kv: (-kv[1], abs(kv[0])))
+    text = "  ".join(f"{d:+d}: {n}" for d, n in sorted(items[:most]))
+    return text + (f"  others: {sum(n for _, n in items[most:])}" if len(items) > most else "")
+
+
+def cost(c: "Cost") -> Table:
+    """A row for each layer of a cost."""
+    rows = []
+    for r in c.rows():
+        use = f"{r['utilization']:.0%}" if r["macs"] else ""
+        counts = [
+            f"{r['macs']:,}",
+            f"{r['cycles']:,}",
+            r["bound"],
+            use,
+            f"{r['read_bytes']:,}",
+            f"{r['write_bytes']:,}",
+        ]
+        spent = [amount(r["energy_pj"], ENERGIES), amount(r["time_us"] / 1e6, TIMES)]
+        rows.append([r["layer"], r["op"], short_name(r["name"]), r["runs_on"], *counts, *spent])
+    columns: dict[str, Justify] = {
+        "layer": "right",
+        "op": "left",
+        "name": "left",
+        "runs on": "left",
+        "MACs": "right",
+        "cycles": "right",
+        "bound": "left",
+        "use": "right",
+        "read B": "right",
+        "written B": "right",
+        "energy": "right",
+        "time": "right",
+    }
+    return table(f"{c.model} on {c.target.name}", columns, rows)
+
+
+def cost_summary(c: "Cost") -> str:
+    """The totals of a cost, whether it fits, and what backs the numbers."""
+    t, p = c.totals(), c.target.profile
+    if not c.layers:
+        return "nothing to compute"
+    away = f"; {t['fallback_share']:.0%} of the cycles off the accelerator" if p.kind != "mcu" else ""
+    fits = "fits" if t["fits"] else "does NOT fit"
+    return (
+        f"total: {t['cycles']:,} cycles, {amount(t['time_us'] / 1e6, TIMES)}, {amount(t['energy_pj'], ENERGIES)}, "
+        f"{t['macs']:,} MACs at {t['utilization']:.1%} of peak{away}\n"
+        f"memory: RAM {amount(t['peak_ram_bytes'], SIZES)} of {amount(t['ram_size_bytes'], SIZES)}, "
+        f"flash {amount(t['flash_bytes'], SIZES)} of {amount(t['flash_size_bytes'], SIZES)}: {fits}\n"
+        f"evidence: {p.evidence}"
+    )
+
+
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """Plain words: no markup, no highlighting, no folding."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,95 @@
+"""Numerics profiles: what ships, what a user's file may say, and what is refused with which words."""
+
+import pytest
+
+import fxsim
+from fxsim.errors import ProfileError
+
+
+def write(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_shipped_profiles_differ_where_the_engines_do():
+    ref, tflm = fxsim.load_numerics("litert-reference"), fxsim.load_numerics("tflm")
+    assert ref.of("FULLY_CONNECTED").requantize.scheme == "float64"
+    assert tflm.of("FULLY_CONNECTED").requantize.chain == "float32_product"
+    assert ref.of("CONV_2D") == tflm.of("CONV_2D")
+    assert ref.of("LOGISTIC").variant != tflm.of("LOGISTIC").variant
+    assert ref.verified == tflm.verified == "live"
+
+
+def test_a_users_file_starts_from_a_base(tmp_path):
+    mine = fxsim.load_numerics(write(tmp_path, 'base = "tflm"\n[accumulator]\nbits = 24\n'))
+    assert (mine.name, mine.verified, mine.against) == ("mine", "none", ""), "a changed engine is not the verified one"
+    for op in ("CONV_2D", "FULLY_CONNECTED", "MEAN"):
+        assert mine.of(op).accumulator.bits == 24
+    assert mine.of("FULLY_CONNECTED").requantize.chain == "float32_product", "what the file does not say stays"
+
+
+def test_what_a_file_says_of_all_ops_holds_for_all(tmp_path):
+    text = 'base = "litert-reference"\n[requantize]\nscheme = "single_rounding"\nrounding = "ties_pos"\n'
+    mine = fxsim.load_numerics(write(tmp_path, text))
+    assert {mine.of(op).requantize.scheme for op in ("CONV_2D", "FULLY_CONNECTED", "ADD")} == {"single_rounding"}
+    text += '[ops.FULLY_CONNECTED]\nrequantize = { scheme = "float64" }\naccumulator = { bits = 20, overflow = "saturate" }\n'
+    mine = fxsim.load_numerics(write(tmp_path, text))
+    assert mine.of("FULLY_CONNECTED").requantize.scheme == "float64"
+    assert mine.of("FULLY_CONNECTED").requantize.rounding == "ties_pos"
+    assert (mine.of("FULLY_CONNECTED").accumulator.bits, mine.of("CONV_2D").accumulator.bits) == (20, 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[accumulator]\nbit = 24\n",
+            r"mine.toml: .*unknown field `bit`.*accumulator.*allowed keys: 'bits', 'overflow', 'order'",
+        ),
+        ("[accumulator]\nbits = 64\n", r"bits is 64; allowed: 2..32"),
+        ("[accumulator]\nbits = 1\n", r"bits is 1; allowed: 2..32"),
+        ('[accumulator]\nbits = "many"\n', r"Expected `int`, got `str`.*accumulator.bits"),
+        (
+            '[accumulator]\noverflow = "saturates"\n',
+            r"overflow is 'saturates'; allowed: 'wrap', 'saturate'; did you mean 'saturate'",
+        ),
+        ('[accumulator]\norder = "tree"\n', r"order"),
+        ('[requantize]\nrounding = "half_up"\n', r"rounding is 'half_up'; allowed: 'to_neg'"),
+        ('[requantize]\nscheme = "triple"\n', r"scheme is 'triple'"),
+        ('[ops.CONV2D]\nvariant = "x"\n', r"ops.CONV2D: no such op; did you mean 'CONV_2D'"),
+        (
+            '[ops.CONV_2D]\nvarient = "x"\n',
+            r"unknown field `varient`.*allowed keys: 'accumulator', 'requantize', 'variant'",
+        ),
+        ('colour = "red"\n', r"unknown field `colour`.*allowed keys: 'name'"),
+        ('base = "nothing"\n', r"no numerics profile 'nothing'"),
+        ("base = 3\n", r"base is 3"),
+        ("bits = = 3", r"is not TOML"),
+        ('verified = "surely"\n', r"verified"),
+        ("accumulator = 3\n", r"Expected `object`|accumulator"),
+        ("ops = 3\n", r"ops"),
+    ],
+)
+def test_refusals(tmp_path, text, message):
+    with pytest.raises(ProfileError, match=message):
+        fxsim.load_numerics(write(tmp_path, text))
+
+
+def test_unknown_names_and_files(tmp_path):
+    with pytest.raises(ProfileError, match=r"no numerics profile 'litert'; there are: 'litert-reference', 'tflm'"):
+        fxsim.load_numerics("litert")
+    with pytest.raises(ProfileError, match="cannot be read"):
+        fxsim.load_numerics(str(tmp_path / "none.toml"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ProfileError, match="is not TOML"):
+        fxsim.load_numerics(str(tmp_path / "binary.toml"))
+
+
+def test_an_unknown_variant_is_an_error_of_the_profile(tmp_path, corpus):
+    model = fxsim.read(corpus / "models" / "autoencoder.tflite")
+    path = write(tmp_path, 'base = "tflm"\n[ops.LOGISTIC]\nvariant = "taylor"\n')
+    import numpy as np
+
+    with pytest.raises(ProfileError, match=r"LOGISTIC.*variant is 'taylor'; allowed: 'float_table', 'fixed_point'"):
+        fxsim.simulate(model, np.zeros(model.tensors[model.inputs[0]].shape, np.float32), path)
