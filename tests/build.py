@@ -193,9 +193,7 @@ class Builder:
         result: int = tflite.BufferEnd(fb)
         return result
 
-    def _quant(
-        self, scale: float | Sequence[float], zero_point: int | Sequence[int] | None, axis: int | None
-    ) -> int:
+    def _quant(self, scale: float | Sequence[float], zero_point: int | Sequence[int] | None, axis: int | None) -> int:
         fb = self._fb
         scales = np.atleast_1d(np.asarray(scale, np.float32))
         zeros = np.broadcast_to(np.asarray(zero_point or 0, np.int64), scales.shape)

@@ -15,7 +15,10 @@ def test_import_loads_nothing_heavy():
 
 
 def test_read_loads_no_numba():
-    code = "import fxsim, sys; fxsim.read; fxsim.list_numerics(); fxsim.list_targets(); print('numba' in sys.modules, 'pandas' in sys.modules)"
+    code = (
+        "import fxsim, sys; fxsim.read; fxsim.list_numerics(); fxsim.list_targets();"
+        "print('numba' in sys.modules, 'pandas' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "False"]
 

@@ -69,6 +69,8 @@ class Graph:
     called: tuple["Graph", ...] = ()
     sha256: str = ""
     file_bytes: int = 0
+    derived: dict[object, object] = field(default_factory=dict, repr=False)
+    """what others make of the graph once and want again, such as plans; it lives and dies with the graph"""
 
     def tensor(self, key: int | str) -> Tensor:
         """The tensor of that index or name.

@@ -8,7 +8,7 @@ from fxsim.errors import FxsimError, listed
 from fxsim.model.graph import Graph
 from fxsim.numerics import NumericsProfile, load_numerics
 from fxsim.sim.inputs import make_batch
-from fxsim.sim.plan import prepare
+from fxsim.sim.plan import plan_of
 from fxsim.sim.trace import Progress, Trace, computed, run
 
 Keep = Literal["outputs", "all"] | Sequence[int | str]
@@ -38,7 +38,7 @@ def simulate(
     profile = load_numerics(numerics)
     batch = make_batch(model, x)
     keys = list(dict.fromkeys((*model.outputs, *_kept(model, keep))))
-    plan = prepare(model, profile)
+    plan = plan_of(model, profile)
     return Trace(plan, batch, run(plan, batch, keys, progress))
 
 

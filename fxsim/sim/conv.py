@@ -113,10 +113,12 @@ def register_range(weight: Array, bias: Array, low: int, high: int) -> tuple[int
     return min(r[0] for r in ranges), max(r[1] for r in ranges)
 
 
-def _policy(accumulator: Accumulator, span: tuple[int, int]) -> str:
+def _policy(accumulator: Accumulator, weight: Array, bias: Array, inputs: tuple[int, int]) -> str:
     """``saturate`` only where the bound does not prove that no step can leave the register."""
-    fits = lowest(accumulator.bits) <= span[0] and span[1] <= highest(accumulator.bits)
-    return "wrap" if fits or accumulator.overflow == "wrap" else "saturate"
+    if accumulator.overflow == "wrap":
+        return "wrap"
+    low, high = register_range(weight, bias, *inputs)
+    return "wrap" if lowest(accumulator.bits) <= low and high <= highest(accumulator.bits) else "saturate"
 
 
 def _layer(site: Site, geometry: Geometry, weight: Array, pad: tuple[int, int, int, int]) -> Bound:
@@ -138,7 +140,7 @@ def _layer(site: Site, geometry: Geometry, weight: Array, pad: tuple[int, int, i
         raise UnsupportedOp(f"bias {bias_tensor.name!r} is {bias_tensor.qtype.name}; supported: constant int32")
     bias = np.zeros(g.out_c, np.int32) if bias_tensor is None else np.array(bias_tensor.data).reshape(-1)
     accumulator, r = site.numerics.accumulator, site.numerics.requantize
-    span = register_range(weight, bias, x.qtype.min - x_zero, x.qtype.max - x_zero)
+    inputs = x.qtype.min - x_zero, x.qtype.max - x_zero
     layer = Layer(
         g,
         (g.stride_h, g.stride_w, g.dilation_h, g.dilation_w),
@@ -147,7 +149,7 @@ def _layer(site: Site, geometry: Geometry, weight: Array, pad: tuple[int, int, i
         bias,
         x_zero,
         accumulator,
-        _policy(accumulator, span),
+        _policy(accumulator, weight, bias, inputs),
         make_scales(site, [(x_scale, s) for s in wq.scale], out_scale, g.out_c),
         r.scheme,
         r.rounding,

@@ -6,6 +6,7 @@ A plan is immutable and may serve many threads: all that a run writes lies in it
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from fxsim.errors import ModelError
@@ -108,8 +109,17 @@ def _state_step(node: Node, names: dict[int, str]) -> Step | None:
     return None
 
 
+def plan_of(graph: Graph, numerics: NumericsProfile) -> Plan:
+    """The plan of ``graph`` under ``numerics``: made once, then kept with the graph."""
+    key = "plan", msgspec.msgpack.encode(numerics)
+    found = graph.derived.get(key)
+    if not isinstance(found, Plan):
+        graph.derived[key] = found = prepare(graph, numerics)
+    return found
+
+
 def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
-    """The plan of ``graph`` under ``numerics``: weights packed, multipliers computed, shapes and memory settled.
+    """A new plan of ``graph`` under ``numerics``: weights packed, multipliers computed, shapes and memory settled.
 
     Raises:
         UnsupportedOp: on what fxsim does not simulate; ProfileError on arithmetic that an op lacks.

@@ -183,9 +183,8 @@ def test_errors(args, message, tmp_path):
 
 @pytest.mark.corpus
 def test_nan_and_float_models(corpus, tmp_path):
-    np.save(tmp_path / "nan.npy", np.full((1, 784), np.nan, np.float32))
     model = corpus / "models" / "autoencoder.tflite"
-    shape = [t.shape for t in [fxsim.read(model).tensors[fxsim.read(model).inputs[0]]]][0]
-    np.save(tmp_path / "nan.npy", np.full(shape, np.nan, np.float32))
+    graph = fxsim.read(model)
+    np.save(tmp_path / "nan.npy", np.full(graph.tensors[graph.inputs[0]].shape, np.nan, np.float32))
     assert re.search(r"is nan at \[0, 0\]; allowed: finite", fx("run", model, "-i", tmp_path / "nan.npy", code=2))
     assert "is float32; supported" in fx("run", corpus / "models" / "ad01_hybrid.tflite", "-i", "random:1", code=2)

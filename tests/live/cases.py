@@ -130,8 +130,8 @@ class Tally:
 def explore(cases: st.SearchStrategy[Any], check: Callable[[Any], None], share: float = 1.0) -> None:
     """Runs ``check`` on ``share * EXAMPLES`` cases, the same ones every time.
 
-    Each case is a run of its own: within one run hypothesis repeats and mutates what it drew, so that few examples would
-    be fewer kinds. A run's first example is the simplest there is, which is checked once.
+    Each case is a run of its own: within one run hypothesis repeats and mutates what it drew, so that few examples
+    would be fewer kinds. A run's first example is the simplest there is, which is checked once.
     """
     simplest: list[Any] = []
 
@@ -185,7 +185,7 @@ class Values:
     seed: int
 
     def fill(self, shape: Sequence[int], dtype: str, zero: int = 0) -> Array:
-        """An array of ``dtype``; ``zero`` is the value that the ``edges`` kind mixes in."""
+        """An array of ``dtype``. Some kinds keep near ``zero``, or a multiple of 1/16 of the range apart from it."""
         low, high = RANGE[dtype]
         held = "int8" if dtype == "int4" else dtype
         size, rng = int(np.prod(shape, dtype=np.int64)), np.random.default_rng(self.seed)
@@ -198,6 +198,9 @@ class Values:
             flat = np.full(size, low)
         elif self.kind == "high":
             flat = np.full(size, high)
+        elif self.kind == "coarse":
+            step = (high - low + 1) // 16
+            flat = zero + step * rng.integers(-((zero - low) // step), (high - zero) // step, size, endpoint=True)
         elif self.kind == "small":
             flat = rng.integers(max(low, zero - 3), min(high, zero + 3), size, endpoint=True)
         else:

@@ -1,6 +1,7 @@
 """CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: one-op models, every bit as the live engines compute them."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,15 @@ from tests.live.cases import (
 
 pytestmark = pytest.mark.live
 BIASES = st.sampled_from(["none", "zero", "small", "small", "small", "large", "huge"])
+TIE_BIASES = st.sampled_from(["none", "zero", "coarse", "coarse", "coarse"])
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """The quantization of a layer with weights: the first channel's rescale is about ``2**-gain``."""
+    """The quantization of a layer with weights: the first channel's rescale is about ``2**-gain``.
+
+    As drawn, ``gain`` counts from the one that fits the accumulators into the output (see :meth:`fitted`).
+    """
 
     output: float
     weight: tuple[float, ...]
@@ -39,6 +44,11 @@ class Scaling:
     in_zero: int
     out_zero: int
     weight_zero: int = 0
+
+    def fitted(self, acc: Array) -> "Scaling":
+        """The scaling whose ``gain`` holds for these accumulators ``(..., channels)``."""
+        middle = float(np.median(np.abs(acc[..., 0].astype(np.int64))))
+        return replace(self, gain=self.gain + max(0, round(math.log2(middle / 40 + 0.01))))
 
     @property
     def input(self) -> float:
@@ -57,11 +67,11 @@ class Scaling:
 
 
 @st.composite
-def scalings(draw: Any, channels: int, *, per_channel: bool, dtype: str = "int8", weight_zero: bool = False) -> Scaling:
-    """Power-of-two scales, which make ties, or any; gains from left shifts to rescales that leave nothing."""
-    gain = draw(st.integers(2, 12) | st.sampled_from([-8, -3, -1, 0, 1, 14, 18, 24]))
+def scalings(draw: Any, channels: int, *, ties: bool, per_channel: bool, dtype: str) -> Scaling:
+    """Power-of-two scales, which make ties, or any; gains from far left shifts to rescales that leave nothing."""
+    gain = draw(st.sampled_from([0, 1, 2] if ties else [0, 0, 0, 0, 1, 1, 1, 2, -1, -20, -9, -3, 8, 24]))
     count = channels if per_channel else 1
-    if draw(st.booleans()):
+    if ties or draw(st.booleans()):
         output = draw(powers(-8, 3))
         weight = [2.0 ** draw(st.integers(-9, 0))]
         tail = draw(st.lists(st.integers(-12, 2), min_size=count - 1, max_size=count - 1))
@@ -71,7 +81,7 @@ def scalings(draw: Any, channels: int, *, per_channel: bool, dtype: str = "int8"
         weight = [draw(decades(-5, 1))]
         tail = draw(st.lists(st.floats(-5, 1), min_size=count - 1, max_size=count - 1))
         weight += [f32(weight[0] * 10.0**e) for e in tail]
-    zero = draw(zeros("uint8")) if weight_zero else 0
+    zero = draw(zeros("uint8")) if dtype == "uint8" else 0
     return Scaling(output, tuple(weight), gain, draw(zeros(dtype)), draw(zeros(dtype)), zero)
 
 
@@ -80,8 +90,19 @@ def bias_values(kind: str, channels: int, seed: int) -> Array | None:
     rng = np.random.default_rng(seed)
     if kind == "none":
         return None
-    reach = {"zero": 0, "small": 1 << 11, "large": 1 << 20, "huge": (1 << 31) - 1}[kind]
-    return rng.integers(-reach, reach, channels, endpoint=True).astype(np.int32)
+    reach = {"zero": 0, "coarse": 1 << 3, "small": 1 << 11, "large": 1 << 20, "huge": (1 << 31) - 1}[kind]
+    step = 1 << 8 if kind == "coarse" else 1
+    return (step * rng.integers(-reach, reach, channels, endpoint=True)).astype(np.int32)
+
+
+@st.composite
+def filled(draw: Any, dtype: str) -> dict[str, Any]:
+    """Values, bias and weight type of a layer; and whether they are such that power-of-two scales make ties."""
+    weight_type = "uint8" if dtype == "uint8" else draw(st.sampled_from(["int8", "int8", "int8", "int4"]))
+    if draw(st.integers(0, 2)) == 0:
+        x, w = (Values("coarse", draw(st.integers(0, 1 << 30))) for _ in range(2))
+        return {"ties": True, "x": x, "w": w, "bias": draw(TIE_BIASES), "weight_type": weight_type}
+    return {"ties": False, "x": draw(VALUES), "w": draw(VALUES), "bias": draw(BIASES), "weight_type": weight_type}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +121,8 @@ class ConvCase:
     padding: str
     activation: str
     scaling: Scaling
-    bias: str
     dtype: str
+    bias: str
     weight_type: str
     x: Values
     w: Values
@@ -124,7 +145,7 @@ class ConvCase:
     def weights(self) -> Array:
         """``(O, KH, KW, depth)``, or ``(1, KH, KW, O)`` for depthwise."""
         shape = (1, *self.kernel, self.channels) if self.depthwise else (self.channels, *self.kernel, self.depth)
-        return self.w.fill(shape, self.weight_type)
+        return self.w.fill(shape, self.weight_type, self.scaling.weight_zero)
 
     def inputs(self) -> Array:
         """The input tensor."""
@@ -135,9 +156,9 @@ class ConvCase:
         """The bias, or None."""
         return bias_values(self.bias, self.channels, self.w.seed)
 
-    def model(self) -> Model:
-        """The one-op file."""
-        b, s, w, bias = Builder(), self.scaling, self.weights(), self.biases()
+    def model(self, s: Scaling) -> Model:
+        """The one-op file with this quantization."""
+        b, w, bias = Builder(), self.weights(), self.biases()
         x = b.tensor("x", self.inputs().shape, self.dtype, s.input, s.in_zero)
         kernel = b.tensor("w", w.shape, self.weight_type, s.weight, s.weight_zero, 3 if self.depthwise else 0, data=w)
         ins = [x, kernel]
@@ -196,32 +217,32 @@ def convs(draw: Any, *, depthwise: bool, dtype: str = "int8") -> ConvCase:
     else:
         groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
         depth, multiplier = (draw(st.integers(1, 70 if wide else 9)) for _ in range(2))
-    uint8 = dtype == "uint8"
-    weight_type = "uint8" if uint8 else draw(st.sampled_from(["int8", "int8", "int8", "int4"]))
-    per_channel = not uint8 and draw(st.sampled_from([True, True, False]))
-    scaling = draw(scalings(groups * multiplier, per_channel=per_channel, dtype=dtype, weight_zero=uint8))
+    content = draw(filled(dtype))
+    per_channel = dtype != "uint8" and draw(st.sampled_from([True, True, False]))
+    scaling = draw(scalings(groups * multiplier, ties=content.pop("ties"), per_channel=per_channel, dtype=dtype))
     return ConvCase(
         depthwise, draw(st.integers(1, 2)), size, groups, depth, multiplier, kernel, stride, dilation, padding,
-        draw(ACTIVATIONS), scaling, draw(BIASES), dtype, weight_type, draw(VALUES), draw(VALUES),
+        draw(ACTIVATIONS), scaling, dtype, **content,
     )  # fmt: skip
 
 
-def _hold_conv(tally: Tally, case: ConvCase) -> None:
-    if tally.compare(case.model()) is not None:
-        s, acc = case.scaling, case.accumulators()
-        scale = s.exact if len(s.weight) > 1 else np.repeat(s.exact, case.channels)
+def _hold(tally: Tally, case: "ConvCase | DenseCase") -> None:
+    acc = case.accumulators()
+    s = case.scaling.fitted(acc)
+    if tally.compare(case.model(s)) is not None:
+        scale = s.exact if len(s.weight) > 1 else np.repeat(s.exact, acc.shape[-1])
         tally.count(acc, scale, s.out_zero, limits(case.activation, s.output, s.out_zero, case.dtype))
 
 
 def test_conv_2d(tally):
     """All geometries, at least 20 elements a case; ties and clamps occur."""
-    explore(convs(depthwise=False), lambda case: _hold_conv(tally, case), share=2)
+    explore(convs(depthwise=False), lambda case: _hold(tally, case), share=2)
     tally.check(20, ties=True, clamps=True)
 
 
 def test_depthwise_conv_2d(tally):
     """All geometries, at least 20 elements a case; ties and clamps occur."""
-    explore(convs(depthwise=True), lambda case: _hold_conv(tally, case), share=2)
+    explore(convs(depthwise=True), lambda case: _hold(tally, case), share=2)
     tally.check(20, ties=True, clamps=True)
 
 
@@ -230,7 +251,7 @@ def test_uint8_convolutions(tallies, depthwise):
     """The older uint8 kernels, which only LiteRT has: at least 20 elements a case; ties and clamps occur."""
     pytest.importorskip("ai_edge_litert", reason="needs ai_edge_litert (the test extra)")
     tally = tallies("DEPTHWISE_CONV_2D uint8" if depthwise else "CONV_2D uint8", "litert-reference")
-    explore(convs(depthwise=depthwise, dtype="uint8"), lambda case: _hold_conv(tally, case))
+    explore(convs(depthwise=depthwise, dtype="uint8"), lambda case: _hold(tally, case))
     tally.check(20, ties=True, clamps=True)
 
 
@@ -244,8 +265,8 @@ class DenseCase:
     keep: bool
     activation: str
     scaling: Scaling
-    bias: str
     dtype: str
+    bias: str
     weight_type: str
     x: Values
     w: Values
@@ -262,9 +283,9 @@ class DenseCase:
         """The bias, or None."""
         return bias_values(self.bias, self.units, self.w.seed)
 
-    def model(self) -> Model:
-        """The one-op file; without a bias the third input is left out, or named -1."""
-        b, s, w, bias = Builder(), self.scaling, self.weights(), self.biases()
+    def model(self, s: Scaling) -> Model:
+        """The one-op file with this quantization; without a bias the third input is left out, or named -1."""
+        b, w, bias = Builder(), self.weights(), self.biases()
         x = b.tensor("x", self.inputs().shape, self.dtype, s.input, s.in_zero)
         ins = [x, b.tensor("w", w.shape, self.weight_type, s.weight, s.weight_zero, 0, data=w)]
         if bias is not None:
@@ -290,25 +311,16 @@ def denses(draw: Any, dtype: str = "int8") -> DenseCase:
     units = draw(st.integers(1, 12) | st.integers(1, 70))
     keep = draw(st.booleans())
     rows = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3 if keep else 2))
-    weight_type = "uint8" if dtype == "uint8" else draw(st.sampled_from(["int8", "int8", "int8", "int4"]))
-    per_channel = weight_type == "int8" and draw(st.booleans())
-    scaling = draw(scalings(units, per_channel=per_channel, dtype=dtype, weight_zero=dtype == "uint8"))
-    return DenseCase(
-        tuple(rows), draw(st.integers(1, 80)), units, keep, draw(ACTIVATIONS), scaling, draw(BIASES), dtype,
-        weight_type, draw(VALUES), draw(VALUES),
-    )  # fmt: skip
-
-
-def _hold_dense(tally: Tally, case: DenseCase) -> None:
-    if tally.compare(case.model()) is not None:
-        s, acc = case.scaling, case.accumulators()
-        scale = s.exact if len(s.weight) > 1 else np.repeat(s.exact, case.units)
-        tally.count(acc, scale, s.out_zero, limits(case.activation, s.output, s.out_zero, case.dtype))
+    content = draw(filled(dtype))
+    per_channel = content["weight_type"] == "int8" and draw(st.booleans())
+    scaling = draw(scalings(units, ties=content.pop("ties"), per_channel=per_channel, dtype=dtype))
+    inner = draw(st.integers(1, 80))
+    return DenseCase(tuple(rows), inner, units, keep, draw(ACTIVATIONS), scaling, dtype, **content)
 
 
 def test_fully_connected(tally):
     """Rows, units and inner sizes of all kinds, at least 15 elements a case; ties and clamps occur."""
-    explore(denses(), lambda case: _hold_dense(tally, case), share=2)
+    explore(denses(), lambda case: _hold(tally, case), share=2)
     tally.check(15, ties=True, clamps=True)
 
 
@@ -316,5 +328,5 @@ def test_uint8_fully_connected(tallies):
     """The older uint8 kernel with a weight zero point, which only LiteRT has: at least 15 elements a case."""
     pytest.importorskip("ai_edge_litert", reason="needs ai_edge_litert (the test extra)")
     tally = tallies("FULLY_CONNECTED uint8", "litert-reference")
-    explore(denses("uint8"), lambda case: _hold_dense(tally, case))
+    explore(denses("uint8"), lambda case: _hold(tally, case))
     tally.check(15, ties=True, clamps=True)
