@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fxsim.arith.overflow import wrap
 from fxsim.arith.requantize import double_rounding, single_rounding
 from fxsim.arith.rounding import RULES, from_float
 from fxsim.kernels._jit import STAMP, kernel
@@ -37,12 +38,14 @@ def add(scheme: str, rounding: str) -> Kernel:
 
 
 @cache
-def quantize(rounding: str) -> Kernel:
+def quantize(rounding: str, saturating: bool) -> Kernel:
     """``f(x, scale, zero, low, high, out)``: ``clamp(round(x / scale) + zero)``, the quotient in float32.
 
-    Source: tflite/kernels/internal/reference/quantize.h @ LiteRT 2.3.0.
+    A quotient beyond 32 bits saturates, or becomes ``-2**31`` (the "integer indefinite" of x86) and the sum wraps.
+
+    Source: tflite/kernels/internal/reference/quantize.h @ LiteRT 2.3.0; Intel SDM, CVTTSS2SI.
     """
-    rule, stamp = RULES[rounding], STAMP
+    rule, stamp, limit = RULES[rounding], STAMP, 1 << 31
 
     @kernel
     def f(x, scale, zero, low, high, out):
@@ -50,6 +53,10 @@ def quantize(rounding: str) -> Kernel:
             return
         for i in range(out.size):
             v = min(max(np.float64(x[i] / scale), -(2.0**40)), 2.0**40)
-            out[i] = min(max(from_float(rule, v) + zero, low), high)
+            rounded = from_float(rule, v)
+            if not saturating and not -limit <= rounded < limit:
+                rounded = -limit
+            total = rounded + zero if saturating else wrap(rounded + zero, 32)
+            out[i] = min(max(total, low), high)
 
     return f

@@ -90,6 +90,9 @@ def mul(site: Site) -> Bound:
 def quantize(site: Site) -> Bound:
     """``out = clamp(round(x / scale) + zero)`` from float; a rescale by ``x_scale / out_scale`` from integers.
 
+    Variants for quotients beyond 32 bits: ``x86_cast`` (they become ``-2**31``, and adding the zero point wraps) and
+    ``saturating_cast`` (Arm).
+
     Source: tflite/kernels/quantize.cc, reference/quantize.h, reference/requantize.h @ LiteRT 2.3.0.
     """
     x, out = site.input(0), site.outputs[0]
@@ -97,7 +100,8 @@ def quantize(site: Site) -> Bound:
     out_scale, out_zero = scalar_quant(out)
     clamp, r = (out.qtype.min, out.qtype.max), site.numerics.requantize
     if x.qtype.kind == "float":
-        from_float, scale = pointwise.quantize(r.rounding), np.float32(out_scale)
+        saturating = site.variant("x86_cast", "saturating_cast") == "saturating_cast"
+        from_float, scale = pointwise.quantize(r.rounding, saturating), np.float32(out_scale)
 
         def run_float(inputs: Arrays, y: Array, clamp: tuple[int, int]) -> None:
             from_float(inputs[0].reshape(-1), scale, out_zero, *clamp, y.reshape(-1))
@@ -166,8 +170,10 @@ def logistic(site: Site) -> Bound:
 
     def fixed_point(v: int) -> int:
         value = v - zero
-        if abs(value) >= radius:
-            return -128 if value < 0 else 127
+        if value <= -radius:
+            return -128
+        if value >= radius:
+            return 127
         raw = gemmlowp.logistic(double_rounding(ties_away, value, q, shift), 4)
         return min(max(shift_right(ties_away, raw, 23) - 128, -128), 127)
 

@@ -51,7 +51,7 @@ def test_float_requantize_is_one_product_and_one_rounding(scheme, dtype, rule):
 def test_quantize_float_on_ties_and_limits():
     x = np.concatenate([np.arange(-300, 300) / 8, [1e9, -1e9, 0.49999997, -0.49999997]]).astype(np.float32)
     out = np.empty(x.size, np.int8)
-    pointwise.quantize("ties_away")(x, np.float32(0.25), -3, -128, 127, out)
+    pointwise.quantize("ties_away", True)(x, np.float32(0.25), -3, -128, 127, out)
     expected = [
         min(max(naive.round_fraction(Fraction(float(np.float32(v / np.float32(0.25)))), "ties_away") - 3, -128), 127)
         for v in x
@@ -104,3 +104,14 @@ def test_softmax_is_within_one_lsb_of_the_real_function(depth):
     e = np.exp(scale * (wide - wide.max(axis=1, keepdims=True)))
     real = np.minimum(256 * e / e.sum(axis=1, keepdims=True) - 128, 127)
     assert np.abs(out - real).max() <= 1
+
+
+def test_quantize_beyond_32_bits():
+    """x86 turns them into -2**31 whatever their sign, and adding a negative zero point wraps; Arm saturates."""
+    x, out = np.array([3e9, -3e9, 1e30, -1e30, 2147483520.0], np.float32), np.empty(5, np.int8)
+    pointwise.quantize("ties_away", False)(x, np.float32(1), -3, -128, 127, out)
+    assert out.tolist() == [127, 127, 127, 127, 127]
+    pointwise.quantize("ties_away", False)(x, np.float32(1), 3, -128, 127, out)
+    assert out.tolist() == [-128, -128, -128, -128, 127]
+    pointwise.quantize("ties_away", True)(x, np.float32(1), -3, -128, 127, out)
+    assert out.tolist() == [127, -128, 127, -128, 127]
