@@ -66,10 +66,32 @@ def ties_odd(floor: int, inexact: bool, tie: bool, above: bool) -> int:
     return floor + (above | (tie & (floor & 1 == 0)))
 
 
-RULES: dict[str, Rule] = {
+def ties_dpu(floor: int, inexact: bool, tie: bool, above: bool) -> int:
+    """The nearest integer, ties up below zero and to the even one above it (the rounding of Xilinx DPUs)."""
+    return floor + (above | (tie & ((floor < 0) | (floor & 1 == 1))))
+
+
+def jam(floor: int, inexact: bool, tie: bool, above: bool) -> int:
+    """The floor with its least bit set, even where the value is exact (von Neumann rounding)."""
+    return floor | 1
+
+
+def jam_unbiased(floor: int, inexact: bool, tie: bool, above: bool) -> int:
+    """The floor, its least bit set where the value is not exact (sticky rounding)."""
+    return floor | inexact
+
+
+def trn_mag(floor: int, inexact: bool, tie: bool, above: bool) -> int:
+    """The floor plus the sign bit: magnitude truncation as adders do it, off by one on exact negative values."""
+    return floor + (floor < 0)
+
+
+NEAREST_AND_DIRECTED: dict[str, Rule] = {
     f.__name__: f
     for f in (to_neg, to_pos, to_zero, to_away, ties_pos, ties_neg, ties_zero, ties_away, ties_even, ties_odd)
 }
+"""the rules that every value's own position decides and that leave integers alone"""
+RULES: dict[str, Rule] = NEAREST_AND_DIRECTED | {f.__name__: f for f in (ties_dpu, jam, jam_unbiased, trn_mag)}
 
 
 def shift_right(rule: Rule, value: int, shift: int) -> int:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.extending import register_jitable
 
+from fxsim.arith import cast as fixed_cast
 from fxsim.arith import gemmlowp, overflow, requantize, rounding
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,7 +33,7 @@ STAMP = _stamp()
 
 
 def _register() -> None:
-    for module in (rounding, overflow, requantize, gemmlowp):
+    for module in (rounding, overflow, requantize, gemmlowp, fixed_cast):
         for value in vars(module).values():
             if callable(value) and getattr(value, "__module__", None) == module.__name__:
                 register_jitable(value)
