@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fxsim.numerics import Accumulator, NumericsProfile, list_numerics, load_numerics
     from fxsim.report.cost import Cost, estimate
     from fxsim.sim import simulate
+    from fxsim.sim.registers import needed_bits, worst_input
     from fxsim.sim.trace import Trace
     from fxsim.targets import list_targets
 
@@ -35,6 +36,8 @@ _HOME = {
     "estimate": "report.cost",
     "list_numerics": "numerics",
     "load_numerics": "numerics",
+    "needed_bits": "sim.registers",
+    "worst_input": "sim.registers",
     "list_targets": "targets",
     "Accumulator": "numerics",
     "NumericsProfile": "numerics",
@@ -81,8 +84,10 @@ __all__ = [
     "list_numerics",
     "list_targets",
     "load_numerics",
+    "needed_bits",
     "read",
     "simulate",
+    "worst_input",
 ]
 
 

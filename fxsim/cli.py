@@ -163,6 +163,17 @@ def numerics() -> None:
 
 
 @app.command()
+def bits(model: Model, numerics: Numerics = "litert-reference") -> None:
+    """Show which accumulator each layer needs so that no input can ever overflow it. Exit code 1 if the profile's can."""
+    from fxsim.sim.registers import needed_bits
+
+    rows = needed_bits(fxsim.read(model), numerics)
+    out.print(terminal.needed(rows, f"registers of {model.name} as {numerics}"))
+    if not all(r.safe for r in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")] = Path("fxsim-demo"),
 ) -> None:

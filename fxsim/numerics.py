@@ -13,14 +13,15 @@ import msgspec
 
 from fxsim import hwfiles
 from fxsim.arith.multiplier import CHAINS
-from fxsim.arith.overflow import POLICIES
+from fxsim.arith.overflow import OVERFLOWS, POLICIES
 from fxsim.arith.requantize import SCHEMES
 from fxsim.arith.rounding import RULES
 from fxsim.errors import ProfileError, listed
 from fxsim.model.ops import OPS
 
-MIN_BITS, MAX_BITS = 2, 32
-Order = Literal["sequential"]
+MIN_BITS, MAX_BITS, LAYER_BITS = 2, 63, 32
+"""widths of an accumulator; of one that a layer requantizes, the last"""
+Order = Literal["sequential", "tree", "lanes", "pairs16", "spill16", "float32", "float16"]
 Verified = Literal["live", "vectors", "source", "none"]
 
 
@@ -32,30 +33,60 @@ def _among(key: str, got: str, allowed: Any) -> None:  # noqa: ANN401
 class Accumulator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The register that sums products: its width, what happens when a step overflows it, and the order of the steps.
 
-    ``sequential``: kernel row, kernel column, input channel, then the bias.
+    ``order`` (see :mod:`fxsim.kernels.ordered`) starts from the products in the order kernel row, kernel column, input
+    channel; the bias comes last. ``lanes`` is the number of lanes, the fan-in of the tree, or how many products come
+    between two spills; ``at`` says whether overflow happens at every step or once, at the end. Products are scaled by
+    ``2**-product_shift`` first, rounded by ``product_rounding``, and fitted to ``product_bits`` (0: kept whole).
     """
 
     bits: int = 32
     overflow: str = "wrap"
     order: Order = "sequential"
+    lanes: int = 0
+    at: Literal["step", "end"] = "step"
+    product_shift: int = 0
+    product_bits: int = 0
+    product_rounding: str = "to_neg"
+    product_overflow: str = "saturate"
 
     def __post_init__(self) -> None:
         """Raises ProfileError on a value that no kernel has."""
-        if not MIN_BITS <= self.bits <= MAX_BITS:
-            raise ProfileError(f"bits is {self.bits}; allowed: {MIN_BITS}..{MAX_BITS}")
+        least = {"tree": 2, "lanes": 1}.get(self.order, 0)
+        for key, low, high in (
+            ("bits", MIN_BITS, MAX_BITS),
+            ("lanes", least, 1 << 20),
+            ("product_shift", 0, 62),
+            ("product_bits", 0, 62),
+        ):
+            if not low <= getattr(self, key) <= high:
+                what = f" with order {self.order!r}" if key == "lanes" else ""
+                raise ProfileError(f"{key} is {getattr(self, key)}{what}; allowed: {low}..{high}")
+        if self.order in ("spill16",) and self.lanes % 2:
+            raise ProfileError(f"lanes is {self.lanes} with order {self.order!r}; allowed: even numbers")
         _among("overflow", self.overflow, POLICIES)
+        _among("product_rounding", self.product_rounding, RULES)
+        _among("product_overflow", self.product_overflow, OVERFLOWS)
+
+    @property
+    def plain(self) -> bool:
+        """True if the products are summed one after the other, whole, each step fitted: what the fast kernels do."""
+        whole = self.product_shift == 0 and self.product_bits == 0
+        free = self.at == "step" or self.overflow == "wrap"
+        return self.order == "sequential" and whole and free
 
 
 class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an accumulator becomes an output integer.
 
     ``scheme``: see :mod:`fxsim.arith.requantize`; ``rounding``: the rule of the (last) rounding;
-    ``chain`` and ``chain_per_channel``: how the real scale is computed, for one scale and for one a channel.
+    ``chain``, ``chain_uint8`` and ``chain_per_channel``: how the real scale is computed, for one scale, for one scale
+    of uint8 inputs (empty: as ``chain``) and for one a channel.
     """
 
     scheme: str = "double_rounding"
     rounding: str = "ties_away"
     chain: str = "float64"
+    chain_uint8: str = ""
     chain_per_channel: str = "float64"
 
     def __post_init__(self) -> None:
@@ -63,6 +94,7 @@ class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _among("scheme", self.scheme, SCHEMES)
         _among("rounding", self.rounding, RULES)
         _among("chain", self.chain, CHAINS)
+        _among("chain_uint8", self.chain_uint8 or self.chain, CHAINS)
         _among("chain_per_channel", self.chain_per_channel, CHAINS)
 
 
@@ -84,6 +116,15 @@ class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accumulator: Accumulator = Accumulator()
     requantize: Requantize = Requantize()
     ops: dict[str, OpNumerics] = {}
+
+    def __post_init__(self) -> None:
+        """Raises ProfileError on an accumulator that no layer can requantize."""
+        for where, a in (
+            ("accumulator", self.accumulator),
+            *((f"ops.{op}", n.accumulator) for op, n in self.ops.items()),
+        ):
+            if a.bits > LAYER_BITS:
+                raise ProfileError(f"{where}: bits is {a.bits}; allowed: {MIN_BITS}..{LAYER_BITS}")
 
     def of(self, op: str) -> OpNumerics:
         """The arithmetic of ``op``."""

@@ -8,6 +8,12 @@ import numpy as np
 def round_fraction(x: Fraction, rule: str) -> int:
     """``x`` rounded by the definition of each rule."""
     below = x.numerator // x.denominator
+    if rule == "jam":
+        return below if below % 2 else below + 1
+    if rule == "jam_unbiased":
+        return below if x == below or below % 2 else below + 1
+    if rule == "trn_mag":
+        return below + 1 if x < 0 else below
     if x == below:
         return below
     above, middle = below + 1, x - below == Fraction(1, 2)
@@ -17,6 +23,8 @@ def round_fraction(x: Fraction, rule: str) -> int:
     even = below if below % 2 == 0 else above
     odd = above if below % 2 == 0 else below
     ties = {"pos": above, "neg": below, "zero": toward_zero, "away": away, "even": even, "odd": odd}
+    if rule == "ties_dpu":
+        return (above if x < 0 else even) if middle else nearest
     if rule.startswith("ties_"):
         return ties[rule.removeprefix("ties_")] if middle else nearest
     return {"to_neg": below, "to_pos": above, "to_zero": toward_zero, "to_away": away}[rule]

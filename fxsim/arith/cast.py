@@ -7,7 +7,6 @@ any unsigned one of up to 63, targets of up to 64 bits and any shift; on Python 
 from fxsim.arith.overflow import Overflow
 from fxsim.arith.rounding import Rule, shift_right
 
-
 RAW_CARRY = 1
 """ap_fixed: the carry that WRAP_SM looks at is that of the value before rounding"""
 LOST_CARRY = 2
@@ -35,10 +34,14 @@ def fit(overflow: Overflow, value: int, left: int, carry_of: int, bits: int, sig
     return overflow(low, below, above, carry, value < 0, bits, signed, wrap_bits)
 
 
+def fits_word(value: int) -> bool:
+    """True for a value of int64: always, where compiled."""
+    return (value >> 63 == 0) | (value >> 63 == -1)
+
+
 def rounded(rule: Rule, value: int, shift: int) -> int:
     """``value / 2**shift``, rounded; exact compiled for any int64 ``value`` and any ``shift >= 0``."""
-    word = (value >> 63 == 0) | (value >> 63 == -1)  # always true compiled
-    if shift <= 62 or not word:
+    if shift <= 62 or not fits_word(value):
         return shift_right(rule, value, shift)
     if shift <= 64:  # two bits fewer, the least of the rest keeping in mind whether anything was lost
         return shift_right(rule, (value >> 2) | ((value & 3) != 0), shift - 2)
@@ -51,7 +54,8 @@ def cast(
     """``value * 2**-shift`` as a register of ``bits`` bits holds it; ``quirk`` is 0 or one of the deviations below."""
     if shift <= 0:
         return fit(overflow, value, -shift, value, bits, signed, wrap_bits)
-    k, floor = rounded(rule, value, shift), value >> min(shift, 63)
+    k = rounded(rule, value, shift)
+    floor = value >> (min(shift, 63) if fits_word(value) else shift)
     if quirk == LOST_CARRY and not signed and floor == (1 << 32) - 1 and k == 1 << 32:
         k = 0
     return fit(overflow, k, 0, floor if quirk == RAW_CARRY else k, bits, signed, wrap_bits)

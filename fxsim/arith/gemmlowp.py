@@ -60,9 +60,9 @@ def one_over_one_plus_x(a: int) -> int:
 
 
 def reciprocal(x: int, integer_bits: int) -> tuple[int, int]:
-    """``(r, e)`` with ``1 / x = r * 2**-e`` (``r`` in Q0.31) for ``x > 0`` in Q``integer_bits``, of at most 32 bits."""
+    """``(r, e)`` with ``1 / x = r * 2**-e`` (``r`` in Q0.31) for ``0 < x < 2**32`` in Q``integer_bits``."""
     headroom = 0
-    while x << headroom < 1 << 31:
+    while x << headroom < 1 << 31 and headroom < 32:
         headroom += 1
     return one_over_one_plus_x((x << headroom) - (1 << 31)), integer_bits - headroom
 

@@ -162,7 +162,7 @@ class OverflowRule(NamedTuple):
 
 
 def resolve(name: str, own: tuple[str, ...], dialects: dict[str, dict[str, str]], what: str) -> str:
-    """fxsim's own name of what ``name`` says.
+    """Fxsim's own name of what ``name`` says.
 
     Raises:
         ProfileError: on a name or a dialect that there is not, and on a bare word of other libraries.
@@ -183,7 +183,7 @@ def resolve(name: str, own: tuple[str, ...], dialects: dict[str, dict[str, str]]
 
 
 def rounding_name(name: str) -> str:
-    """fxsim's name of a rounding rule, stochastic ones included."""
+    """Fxsim's name of a rounding rule, stochastic ones included."""
     return resolve(name, (*RULES, *STOCHASTIC), ROUNDING, "rounding")
 
 

@@ -7,15 +7,19 @@ the old rule in the cache. So every factory closes over :data:`STAMP`, a digest 
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.extending import register_jitable
+from numba import types
+from numba.core.errors import NumbaError as CompileError
+from numba.extending import intrinsic, overload, register_jitable
 
 from fxsim.arith import cast as fixed_cast
-from fxsim.arith import gemmlowp, overflow, requantize, rounding
+from fxsim.arith import floats, gemmlowp, overflow, requantize, rounding, tosa
 
+__all__ = ["STAMP", "CompileError", "intrinsic", "jitable", "kernel", "overload", "types"]
 F = TypeVar("F", bound=Callable[..., Any])
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -32,11 +36,18 @@ STAMP = _stamp()
 """Changes with every edit of arith or kernels. Positive, so that ``if STAMP < 0`` folds away."""
 
 
+@cache
+def jitable(function: F) -> F:
+    """A plain function, made known to the compiler, so that kernels may call it."""
+    register_jitable(function)
+    return function
+
+
 def _register() -> None:
-    for module in (rounding, overflow, requantize, gemmlowp, fixed_cast):
+    for module in (rounding, overflow, requantize, gemmlowp, fixed_cast, floats, tosa):
         for value in vars(module).values():
             if callable(value) and getattr(value, "__module__", None) == module.__name__:
-                register_jitable(value)
+                jitable(value)
 
 
 _register()

@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from fxsim.arith.overflow import POLICIES, wrap
+from fxsim.arith.overflow import wrap
 from fxsim.kernels._jit import STAMP, kernel
 
 Kernel = Callable[..., Any]
 
 
 @cache
-def conv(policy: str) -> Kernel:
+def conv(policy: str, width: int = 32) -> Kernel:
     """``f(x, w, bias, x_zero, window, groups, low, high, acc)``: a convolution; a dense layer is one of 1x1.
 
-    ``policy`` is ``"wrap"``: sums modulo ``2**32`` (the caller wraps narrower registers once at the end, which is the
-    same), or ``"saturate"``: clamped to ``low..high`` after every product and after the bias.
+    ``policy`` is ``"wrap"``: sums modulo ``2**width`` (the caller wraps narrower registers once at the end, which is the
+    same), or ``"saturate"``: clamped to ``low..high`` after every product and after the bias. ``acc`` has ``width`` bits.
     """
     saturating, stamp = policy == "saturate", STAMP
 
@@ -50,11 +50,11 @@ def conv(policy: str) -> Kernel:
                                     weights = w[i, j, k, g * og : (g + 1) * og]
                                     for q in range(og):
                                         s = np.int64(row[q]) + v * np.int64(weights[q])
-                                        s = min(max(s, low), high) if saturating else wrap(s, 32)
+                                        s = min(max(s, low), high) if saturating else wrap(s, width)
                                         row[q] = s
                         for q in range(og):
                             s = np.int64(row[q]) + np.int64(bias[g * og + q])
-                            s = min(max(s, low), high) if saturating else wrap(s, 32)
+                            s = min(max(s, low), high) if saturating else wrap(s, width)
                             row[q] = s
 
     return f
@@ -90,48 +90,5 @@ def depthwise(policy: str) -> Kernel:
                         s = np.int64(row[q]) + np.int64(bias[q])
                         s = min(max(s, low), high) if saturating else wrap(s, 32)
                         row[q] = s
-
-    return f
-
-
-@cache
-def survey(policy: str) -> Kernel:
-    """``f(x, w, bias, x_zero, window, groups, bits, acc) -> (low, high, overflows)``: one register, watched at every step.
-
-    The slow twin of :func:`conv` (and, with one group a channel, of :func:`depthwise`): the reduction is innermost, the
-    register has ``bits`` bits at every step, and the least and greatest value that it held and the number of steps
-    that overflowed it are returned.
-    """
-    apply, stamp = POLICIES[policy], STAMP
-
-    @kernel
-    def f(x, w, bias, x_zero, window, groups, bits, acc):
-        low, high, overflows = np.int64(0), np.int64(0), np.int64(0)
-        if stamp < 0:
-            return low, high, overflows
-        n, oh, ow, o = acc.shape
-        kh, kw, c, _ = w.shape
-        og = o // groups
-        for b in range(n):
-            for y in range(oh):
-                for z in range(ow):
-                    for q in range(o):
-                        s = np.int64(0)
-                        for i in range(kh):
-                            for j in range(kw):
-                                for k in range(c):
-                                    v = x[
-                                        b, y * window[0] + i * window[2], z * window[1] + j * window[3], q // og * c + k
-                                    ]
-                                    exact = s + (np.int64(v) - x_zero) * np.int64(w[i, j, k, q])
-                                    s = apply(exact, bits)
-                                    overflows += s != exact
-                                    low, high = min(low, s), max(high, s)
-                        exact = s + np.int64(bias[q])
-                        s = apply(exact, bits)
-                        overflows += s != exact
-                        low, high = min(low, s), max(high, s)
-                        acc[b, y, z, q] = s
-        return low, high, overflows
 
     return f

@@ -66,7 +66,7 @@ def count_odd() -> Kernel:
             return odd
         for i in range(x.size):
             size = abs(x[i] * scale)
-            odd += not ((size == 0.0) | ((size > TINY) & (size < PLAIN)))
+            odd += not ((x[i] == 0.0) | ((size > TINY) & (size < PLAIN)))
         return odd
 
     return f
@@ -82,7 +82,8 @@ def quantize_plain(rounding: str, overflow: str) -> Kernel:
         if stamp < 0:
             return
         for i in range(x.size):
-            out[i] = fit(policy, from_float(rule, x[i] * scale), 0, 0, bits, signed, wrap_bits)
+            k = from_float(rule, x[i] * scale)
+            out[i] = fit(policy, k, 0, k, bits, signed, wrap_bits)
 
     return f
 

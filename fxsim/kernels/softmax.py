@@ -24,6 +24,8 @@ def softmax() -> Kernel:
     Differences to the row's maximum below ``diff_min`` count as minus infinity; the others are scaled to Q5.26, their
     exponentials summed in Q12.19, and the quotient rounded (ties away) to as many bits as ``high - low`` spans.
 
+    False if a row's sum is too large (512 for 8 bits of output) or wraps to 0: there the engines abort or are undefined.
+
     Source: tflite/kernels/internal/reference/softmax.h @ LiteRT 2.3.0.
     """
     stamp, tie = STAMP, ties_away
@@ -31,8 +33,8 @@ def softmax() -> Kernel:
     @kernel
     def f(x, q, shift, diff_min, low, high, out):
         if stamp < 0:
-            return
-        bits = 0
+            return False
+        bits, sound = 0, True
         while high - low >= 1 << bits:
             bits += 1
         depth = x.shape[1]
@@ -48,13 +50,17 @@ def softmax() -> Kernel:
                 if diff >= diff_min:
                     scaled = high_multiply(wrap(diff << shift, 32), q)
                     powers[c] = exp_on_negative_values(scaled, DIFF_INTEGER_BITS)
-                    total = wrap(total + shift_right(tie, powers[c], SUM_INTEGER_BITS), 32)
+                    total += shift_right(tie, powers[c], SUM_INTEGER_BITS)
+            total &= (1 << 32) - 1  # the reciprocal takes the register as unsigned
             scale, over_unit = reciprocal(total, SUM_INTEGER_BITS)
             exponent = over_unit + 31 - bits
+            sound &= total != 0 and 0 <= exponent <= 31
+            exponent = min(max(exponent, 0), 31)
             for c in range(depth):
                 out[r, c] = low
                 if powers[c] >= 0:
                     v = shift_right(tie, high_multiply(scale, powers[c]), exponent) + low
                     out[r, c] = min(max(v, low), high)
+        return sound
 
     return f

@@ -13,6 +13,7 @@ from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
 if TYPE_CHECKING:
     from fxsim.diagnose.compare import Comparison
     from fxsim.report.cost import Cost
+    from fxsim.sim.registers import Needed
     from fxsim.sim.trace import LayerStats, Trace
 
 Justify = Literal["left", "right"]
@@ -100,6 +101,29 @@ def histogram(counts: Mapping[int, int], most: int = 6) -> str:
     items = sorted(counts.items(), key=lambda kv: (-kv[1], abs(kv[0])))
     text = "  ".join(f"{d:+d}: {n}" for d, n in sorted(items[:most]))
     return text + (f"  others: {sum(n for _, n in items[most:])}" if len(items) > most else "")
+
+
+def needed(rows: Sequence["Needed"], title: str) -> Table:
+    """The register that each layer needs."""
+    cells = [
+        [r.layer, r.op, short_name(r.name), r.products, f"{r.low:,}", f"{r.high:,}", r.bits, r.channel, r.least_bits,
+         f"{r.profile_bits}, {r.overflow}", "proved" if r.safe else "NO"]
+        for r in rows
+    ]  # fmt: skip
+    columns: dict[str, Justify] = {
+        "layer": "right",
+        "op": "left",
+        "name": "left",
+        "products": "right",
+        "least": "right",
+        "greatest": "right",
+        "bits": "right",
+        "channel": "right",
+        "least bits": "right",
+        "profile": "left",
+        "never overflows": "left",
+    }
+    return table(title, columns, cells)
 
 
 def cost(c: "Cost") -> Table:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fxsim.arith.multiplier import CHAINS, float32, quantize_multiplier
 from fxsim.errors import ProfileError, UnsupportedOp, listed
+from fxsim.kernels.ordered import FIRST, HIGH, LOW, OVERFLOWED, watch
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.ops.base import Activation
 from fxsim.model.qtype import Array, QuantParams
@@ -29,19 +30,24 @@ class Probe:
     """What a layer's registers held: filled by :attr:`Bound.probe`, summed over inferences."""
 
     acc_bits: int = 0
-    acc_min: int = 0
-    acc_max: int = 0
-    overflows: int = 0
     clamped_low: int = 0
     clamped_high: int = 0
+    seen: Array | None = None
+    """one row a channel, as :mod:`fxsim.kernels.ordered` fills it"""
 
-    def add(self, other: "Probe") -> None:
-        """Takes in another inference."""
+    def add(self, other: "Probe", before: int) -> None:
+        """Takes in another inference; ``before`` outputs of the layer came ahead of it."""
         self.acc_bits = max(self.acc_bits, other.acc_bits)
-        self.acc_min, self.acc_max = min(self.acc_min, other.acc_min), max(self.acc_max, other.acc_max)
-        self.overflows += other.overflows
         self.clamped_low += other.clamped_low
         self.clamped_high += other.clamped_high
+        if other.seen is None:
+            return
+        mine, new = watch(len(other.seen)) if self.seen is None else self.seen, other.seen
+        mine[:, LOW], mine[:, HIGH] = np.minimum(mine[:, LOW], new[:, LOW]), np.maximum(mine[:, HIGH], new[:, HIGH])
+        mine[:, OVERFLOWED] += new[:, OVERFLOWED]
+        fresh = (mine[:, FIRST] < 0) & (new[:, FIRST] >= 0)
+        mine[fresh, FIRST] = new[fresh, FIRST] + before
+        self.seen = mine
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +181,8 @@ def make_scales(site: Site, numerators: Sequence[tuple[float, ...]], denominator
         UnsupportedOp: if a scale is beyond what the scheme's shift can express.
     """
     r = site.numerics.requantize
-    chain = CHAINS[r.chain_per_channel if len(numerators) > 1 else r.chain]
+    one = (r.chain_uint8 or r.chain) if site.input(0).qtype.name == "uint8" else r.chain
+    chain = CHAINS[r.chain_per_channel if len(numerators) > 1 else one]
     reals = [chain(n, denominator) for n in numerators]
     if not all(map(math.isfinite, reals)):
         raise UnsupportedOp(f"a rescale by {max(reals)} is beyond the engine's range")

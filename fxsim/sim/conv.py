@@ -8,6 +8,7 @@ from fxsim.arith import bounds
 from fxsim.arith.overflow import highest, lowest
 from fxsim.errors import UnsupportedOp
 from fxsim.kernels import accumulate
+from fxsim.kernels.ordered import ordered, watch
 from fxsim.kernels.requantize import requantize
 from fxsim.model.ops.conv import Conv2D, FullyConnected, conv_geometry, dense_geometry
 from fxsim.model.qtype import Array
@@ -30,12 +31,17 @@ class Layer:
     """``(KH, KW, C / G, O)``"""
     bias: Array
     x_zero: int
+    input_range: tuple[int, int]
+    """the least and greatest stored input"""
+    input_dtype: np.dtype[np.generic]
     accumulator: Accumulator
     policy: str
     """what the kernel must do at each step: ``wrap`` wherever no step can overflow"""
     scales: Scales
     scheme: str
     rounding: str
+    saturating: bool
+    """what a float rescale beyond 32 bits does"""
     zero: int
     clamp: tuple[int, int]
 
@@ -53,6 +59,8 @@ class Layer:
     def accumulate(self, x: Array) -> Array:
         """The accumulators ``(N, OH, OW, O)``, as the register holds them at the end."""
         g = self.geometry
+        if not self.accumulator.plain:
+            return self.watched(x)[0]
         acc = np.empty((g.batch, g.out_h, g.out_w, g.out_c), np.int32)
         limits = lowest(self.accumulator.bits), highest(self.accumulator.bits)
         x = self.padded(x)
@@ -68,9 +76,19 @@ class Layer:
             acc = (acc << unused) >> unused
         return acc
 
+    def watched(self, x: Array) -> tuple[Array, Array]:
+        """The accumulators, and what each channel's register held at every step, by the slow kernel."""
+        g, a = self.geometry, self.accumulator
+        acc, seen = np.empty((g.batch, g.out_h, g.out_w, g.out_c), np.int64), watch(g.out_c)
+        lift = 128 if x.dtype == np.int8 else 0
+        f = ordered(a.order, a.overflow, a.product_rounding, a.product_overflow)
+        steps = (a.bits, a.lanes, a.at == "end", a.product_shift, a.product_bits)
+        f(self.padded(x), self.weight, self.bias, self.x_zero, lift, self.window, g.groups, *steps, acc, seen)
+        return acc, seen
+
     def requantize(self, acc: Array, clamp: tuple[int, int], out: Array) -> None:
         """The outputs of given accumulators, clamped to ``clamp``."""
-        f = requantize(self.scheme, self.rounding)
+        f = requantize(self.scheme, self.rounding, self.saturating)
         rows = acc.reshape(-1, self.geometry.out_c)
         s = self.scales
         f(rows, s.q, s.shift, s.real, self.zero, *clamp, out.reshape(rows.shape))
@@ -81,23 +99,11 @@ class Layer:
 
     def probe(self, inputs: Arrays) -> Probe:
         """The register, watched at every step by the slow kernel; and how many outputs the clamp changed."""
-        g = self.geometry
-        acc = np.empty((g.batch, g.out_h, g.out_w, g.out_c), np.int32)
-        watch = accumulate.survey(self.accumulator.overflow)
-        low, high, overflows = watch(
-            self.padded(inputs[0]),
-            self.weight,
-            self.bias,
-            self.x_zero,
-            self.window,
-            g.groups,
-            self.accumulator.bits,
-            acc,
-        )
+        acc, seen = self.watched(inputs[0])
         free = np.empty(acc.shape, np.int32)
         self.requantize(acc, _INT32, free)
         below, above = int(np.sum(free < self.clamp[0])), int(np.sum(free > self.clamp[1]))
-        return Probe(self.accumulator.bits, int(low), int(high), int(overflows), below, above)
+        return Probe(self.accumulator.bits, below, above, seen)
 
 
 def register_range(weight: Array, bias: Array, low: int, high: int) -> tuple[int, int]:
@@ -148,11 +154,14 @@ def _layer(site: Site, geometry: Geometry, weight: Array, pad: tuple[int, int, i
         np.ascontiguousarray(weight),
         bias,
         x_zero,
+        (x.qtype.min, x.qtype.max),
+        x.qtype.dtype,
         accumulator,
         _policy(accumulator, weight, bias, inputs),
         make_scales(site, [(x_scale, s) for s in wq.scale], out_scale, g.out_c),
         r.scheme,
         r.rounding,
+        r.scheme == "float32" or site.variant("x86_cast", "saturating_cast") == "saturating_cast",
         out_zero,
         clamp_range(out, attrs.activation),
     )
@@ -190,7 +199,10 @@ def depthwise_conv_2d(site: Site) -> Bound:
 
 
 def fully_connected(site: Site) -> Bound:
-    """``out = clamp(round(M * (sum((x - x_zero) * (w - w_zero)) + bias)) + out_zero)`` over the rows of the input."""
+    """``out = clamp(round(M * (sum((x - x_zero) * (w - w_zero)) + bias)) + out_zero)`` over the rows of the input.
+
+    Variants for products of the ``float64`` scheme beyond 32 bits: ``x86_cast`` and ``saturating_cast``, as in QUANTIZE.
+    """
     g = dense_geometry(list(site.inputs))
     weight = _weights(site).T.reshape(1, 1, g.in_c, g.out_c)
     return _layer(site, g, weight, (0, 0, 0, 0))

@@ -7,9 +7,10 @@ import numpy as np
 
 from fxsim.arith import gemmlowp
 from fxsim.arith.multiplier import quantize_multiplier
-from fxsim.arith.requantize import double_rounding
+from fxsim.arith.overflow import wrap
+from fxsim.arith.requantize import high_multiply
 from fxsim.arith.rounding import shift_right, ties_away
-from fxsim.errors import UnsupportedOp
+from fxsim.errors import DomainError, UnsupportedOp
 from fxsim.kernels import pointwise
 from fxsim.kernels.requantize import requantize
 from fxsim.kernels.softmax import DIFF_INTEGER_BITS, softmax
@@ -126,7 +127,8 @@ def dequantize(site: Site) -> Bound:
     scale, zero = scalar_quant(site.input(0))
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
-        outputs[0][...] = scale * (inputs[0].astype(np.int64) - zero)
+        with np.errstate(over="ignore"):  # beyond float32 it is infinite, as in the engines
+            outputs[0][...] = scale * (inputs[0].astype(np.int64) - zero)
 
     return Bound(run)
 
@@ -158,15 +160,17 @@ def logistic(site: Site) -> Bound:
         one = np.float32(1)
 
         def from_float(v: int) -> int:
-            real = np.float32(scale) * np.float32(v - zero)
             with np.errstate(over="ignore"):
+                real = np.float32(scale) * np.float32(v - zero)
                 value = one / (one + np.float32(np.exp(-np.float64(real))))
             return min(max(math.floor(float(value) * 256 + 0.5) - 128, -128), 127)
 
         return _table(x, from_float)
     mantissa, shift = math.frexp(scale * (1 << 27))
     q = round(mantissa * (1 << 31))
-    radius = math.floor(15 * (1 << 27) / 2.0**shift)
+    # C leaves shifts outside 0..63 undefined; x86 takes the count modulo 64 (32 below): tiny scales have radius 0.
+    radius = math.floor(15 * (1 << 27) / wrap(1 << (shift & 63), 64))
+    left, right = max(shift, 0) & 31, max(-shift, 0)
 
     def fixed_point(v: int) -> int:
         value = v - zero
@@ -174,7 +178,8 @@ def logistic(site: Site) -> Bound:
             return -128
         if value >= radius:
             return 127
-        raw = gemmlowp.logistic(double_rounding(ties_away, value, q, shift), 4)
+        scaled = shift_right(ties_away, high_multiply(wrap(value << left, 32), q), right)
+        raw = gemmlowp.logistic(scaled, 4)
         return min(max(shift_right(ties_away, raw, 23) - 128, -128), 127)
 
     return _table(x, fixed_point)
@@ -204,7 +209,11 @@ def soft_max(site: Site) -> Bound:
     low, high = out.qtype.min, out.qtype.max
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
-        kernel(inputs[0].reshape(-1, depth), q, shift, diff_min, low, high, outputs[0].reshape(-1, depth))
+        if not kernel(inputs[0].reshape(-1, depth), q, shift, diff_min, low, high, outputs[0].reshape(-1, depth)):
+            raise DomainError(
+                f"SOFTMAX {site.node.name!r}: a row's exponentials add up to {1 << (out.qtype.bits + 1)} or more, or wrap "
+                "to almost 0 in the 32-bit sum: the engine aborts there"
+            )
 
     return Bound(run)
 

@@ -84,7 +84,7 @@ def mean(site: Site) -> Bound:
         free = np.empty(acc.shape, np.int32)
         kernel(acc, *scales, out_zero, -(1 << 31), (1 << 31) - 1, free)
         low, high = int(np.sum(free < clamp[0])), int(np.sum(free > clamp[1]))
-        return Probe(32, int(acc.min()), int(acc.max()), 0, low, high)
+        return Probe(32, low, high, np.array([[acc.min(), acc.max(), 0, -1]], np.int64))
 
     return Bound(run, probe)
 

@@ -14,7 +14,8 @@ from fxsim._version import __version__
 from fxsim.arith.bounds import bits_needed
 from fxsim.errors import FxsimError
 from fxsim.files import atomic_write
-from fxsim.model.graph import Graph
+from fxsim.kernels.ordered import FIRST, HIGH, LOW, OVERFLOWED
+from fxsim.model.graph import Graph, Node
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Probe
 from fxsim.sim.inputs import Batch
@@ -45,10 +46,25 @@ class LayerStats:
     """the width that just holds ``acc_min..acc_max``"""
     overflows: int
     """steps that wrapped or saturated"""
+    first_overflow: tuple[int, ...] | None
+    """(inference, index in the output) of the first output in which a step did"""
     clamped_low: int
     """outputs that the clamp raised"""
     clamped_high: int
     """outputs that the clamp lowered"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStats:
+    """One channel's register over all inferences of a trace; fields as in :class:`LayerStats`."""
+
+    layer: int
+    name: str
+    channel: int
+    acc_min: int
+    acc_max: int
+    bits_used: int
+    overflows: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +74,7 @@ class Trace:
     plan: Plan
     batch: Batch
     kept: dict[int, Array] = field(repr=False)
-    _stats: list[tuple[LayerStats, ...]] = field(default_factory=list, repr=False)
+    _probes: list[dict[int, Probe]] = field(default_factory=list, repr=False)
 
     @property
     def graph(self) -> Graph:
@@ -102,12 +118,30 @@ class Trace:
                 raise FxsimError(f"{self.graph.name}: tensor {k} {self.graph.tensors[k].name!r} holds no values")
         return list(keys)
 
+    def _watched(self) -> dict[int, Probe]:
+        """What each layer's registers held; computed on first use by a second, watched run."""
+        if not self._probes:
+            self._probes.append(_survey(self.plan, self.batch))
+        return self._probes[0]
+
     @property
     def stats(self) -> tuple[LayerStats, ...]:
-        """Register statistics per layer; computed on first use by a second, watched run."""
-        if not self._stats:
-            self._stats.append(_survey(self))
-        return self._stats[0]
+        """Register statistics, a row per layer."""
+        probes, graph = self._watched(), self.graph
+        nodes = {n.index: n for n in graph.nodes}
+        return tuple(_layer_stats(graph, nodes[i], p, self.batch.count) for i, p in probes.items())
+
+    @property
+    def channels(self) -> "pd.DataFrame":
+        """Register statistics, a row per output channel of each layer with an accumulator (:class:`ChannelStats`)."""
+        from fxsim.report.tables import frame
+
+        rows = []
+        for layer, p in self._watched().items():
+            name = next(n.name for n in self.graph.nodes if n.index == layer)
+            for c, (low, high, lost, _) in enumerate(() if p.seen is None else p.seen.tolist()):
+                rows.append(ChannelStats(layer, name, c, low, high, bits_needed(low, high), lost))
+        return frame(ChannelStats, rows)
 
     @property
     def layers(self) -> "pd.DataFrame":
@@ -163,29 +197,36 @@ def run(plan: Plan, batch: Batch, keep: Sequence[int], progress: Progress | None
     return {i: batch.shape(v) for i, v in kept.items()}
 
 
-def _survey(trace: Trace) -> tuple[LayerStats, ...]:
-    plan, batch = trace.plan, trace.batch
-    probes: dict[int, Probe] = {s.node.index: Probe() for s in plan.steps}
+def _survey(plan: Plan, batch: Batch) -> dict[int, Probe]:
+    """Layer -> what its registers held, from a run in which every layer is watched."""
+    probes = {s.node.index: Probe() for s in plan.steps}
+    done = 0
 
-    def watch(step: Step, inputs: Arrays) -> None:
+    def see(step: Step, inputs: Arrays) -> None:
         if step.probe is not None:
-            probes[step.node.index].add(step.probe(inputs))
+            elements = sum(plan.graph.tensors[i].elements for i in step.outputs)
+            probes[step.node.index].add(step.probe(inputs), done * elements)
 
     ws = plan.workspace()
     for n in range(batch.count):
+        done = n
         batch.load(n, ws.values)
-        plan.run(ws, watch)
-    rows = []
-    for node in plan.graph.nodes:
-        p = probes.get(node.index)
-        if p is None:
-            continue
-        elements = sum(plan.graph.tensors[i].elements for i in node.outputs) * batch.count
-        used = bits_needed(p.acc_min, p.acc_max) if p.acc_bits else 0
-        rows.append(
-            LayerStats(
-                node.index, node.name, node.op, elements, p.acc_bits, p.acc_min, p.acc_max, used,
-                p.overflows, p.clamped_low, p.clamped_high,
-            )
-        )  # fmt: skip
-    return tuple(rows)
+        plan.run(ws, see)
+    return probes
+
+
+def _layer_stats(graph: Graph, node: Node, p: Probe, inferences: int) -> LayerStats:
+    elements = sum(graph.tensors[i].elements for i in node.outputs)
+    if p.seen is None or not len(p.seen):
+        register: tuple[int, int, int, int] = (0, 0, 0, 0)
+        first = None
+    else:
+        low, high, lost = int(p.seen[:, LOW].min()), int(p.seen[:, HIGH].max()), int(p.seen[:, OVERFLOWED].sum())
+        register = low, high, bits_needed(low, high), lost
+        places = p.seen[:, FIRST][p.seen[:, FIRST] >= 0]
+        shape = (inferences, *graph.tensors[node.outputs[0]].shape)
+        first = tuple(int(i) for i in np.unravel_index(int(places.min()), shape)) if places.size else None
+    total = elements * inferences
+    return LayerStats(
+        node.index, node.name, node.op, total, p.acc_bits, *register, first, p.clamped_low, p.clamped_high
+    )

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fxsim.arith.overflow import highest, lowest
 from fxsim.kernels import accumulate
+from fxsim.kernels.ordered import HIGH, LOW, OVERFLOWED, ordered, watch
 from tests import naive
 
 INT32 = 32
@@ -47,9 +48,11 @@ def test_kernels_equal_naive_twin(policy, layer, bits):
     expected, (low, high, overflows) = naive.conv(x, w, bias, x_zero, stride, dilation, pad, groups, bits, policy)
     full, window = padded(x, x_zero, pad), (*stride, *dilation)
     acc = np.empty(expected.shape, np.int32)
-    seen = accumulate.survey(policy)(full, w, bias, x_zero, window, groups, bits, acc)
-    assert np.array_equal(acc, expected)
-    assert tuple(map(int, seen)) == (low, high, overflows)
+    slow, seen = np.empty(expected.shape, np.int64), watch(expected.shape[-1])
+    f = ordered("sequential", policy, "to_neg", "saturate")
+    f(full, w, bias, x_zero, 0, window, groups, bits, 0, False, 0, 0, slow, seen)
+    assert np.array_equal(slow, expected)
+    assert (seen[:, LOW].min(), seen[:, HIGH].max(), seen[:, OVERFLOWED].sum()) == (low, high, overflows)
     acc[:] = 77
     accumulate.conv(policy)(full, w, bias, x_zero, window, groups, lowest(bits), highest(bits), acc)
     if policy == "wrap":

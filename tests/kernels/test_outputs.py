@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from fxsim.arith.overflow import wrap
 from fxsim.arith.requantize import double_rounding, single_rounding
 from fxsim.arith.rounding import RULES
 from fxsim.kernels import pointwise, pool
@@ -26,7 +27,10 @@ def test_integer_requantize_equals_python_ints(scheme, rule):
         out = np.empty(acc.shape, np.int64)
         requantize(scheme, rule)(acc, q, shift, np.ones(4), -5, low, high, out)
         expected = [
-            [min(max(twin(RULES[rule], int(a), int(m), int(s)) - 5, low), high) for m, s in zip(q, shift, strict=True)]
+            [
+                min(max(wrap(twin(RULES[rule], int(a), int(m), int(s)) - 5, 32), low), high)
+                for m, s in zip(q, shift, strict=True)
+            ]
             for a in ACC
         ]
         assert out.tolist() == expected
@@ -36,16 +40,19 @@ def test_integer_requantize_equals_python_ints(scheme, rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("saturating", [False, True])
 @pytest.mark.parametrize(("scheme", "dtype"), [("float64", np.float64), ("float32", np.float32)])
-def test_float_requantize_is_one_product_and_one_rounding(scheme, dtype, rule):
+def test_float_requantize_is_one_product_and_one_rounding(scheme, dtype, rule, saturating):
     scales = np.array([0.5, 0.03125, 0.1, 1.7], dtype)
     acc = np.repeat(ACC[:, None], 4, axis=1)
     out = np.empty(acc.shape, np.int64)
-    requantize(scheme, rule)(acc, np.zeros(4, np.int64), np.zeros(4, np.int64), scales, 3, *WIDE, out)
+    requantize(scheme, rule, saturating)(acc, np.zeros(4, np.int64), np.zeros(4, np.int64), scales, 3, *WIDE, out)
     for row, a in zip(out.tolist(), ACC, strict=True):
         for v, s in zip(row, scales, strict=True):
-            exact = naive.round_fraction(Fraction(float(dtype(a) * s)), rule) + 3
-            assert v == min(max(exact, WIDE[0]), WIDE[1])
+            exact = naive.round_fraction(Fraction(float(dtype(a) * s)), rule)
+            cast = exact if WIDE[0] <= exact <= WIDE[1] else WIDE[0]
+            wrapped = (cast + 3 + 2**31) % 2**32 - 2**31
+            assert v == (min(max(exact + 3, WIDE[0]), WIDE[1]) if saturating else wrapped)
 
 
 def test_quantize_float_on_ties_and_limits():

@@ -69,7 +69,7 @@ class Scaling:
 @st.composite
 def scalings(draw: Any, channels: int, *, ties: bool, per_channel: bool, dtype: str) -> Scaling:
     """Power-of-two scales, which make ties, or any; gains from far left shifts to rescales that leave nothing."""
-    gain = draw(st.sampled_from([0, 1, 2] if ties else [0, 0, 0, 0, 1, 1, 1, 2, -1, -20, -9, -3, 8, 24]))
+    gain = draw(st.sampled_from([0, 1, 2] if ties else [0, 0, 0, 0, 1, 1, 1, 2, -1, -29, -25, -9, -3, 8, 24]))
     count = channels if per_channel else 1
     if ties or draw(st.booleans()):
         output = draw(powers(-8, 3))
@@ -330,3 +330,49 @@ def test_uint8_fully_connected(tallies):
     tally = tallies("FULLY_CONNECTED uint8", "litert-reference")
     explore(denses("uint8"), lambda case: _hold(tally, case))
     tally.check(15, ties=True, clamps=True)
+
+
+LAYERS = ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
+
+
+def _bias_alone(op: str, dtype: str, bias: Array, scale: float, weight: float, out: tuple[float, int]) -> Model:
+    """A layer whose accumulators are its biases: one channel for each, all weights zero."""
+    dense, deep, n = op == "FULLY_CONNECTED", op == "DEPTHWISE_CONV_2D", bias.size
+    x, b = np.zeros((1, 1) if dense else (1, 1, 1, 1), dtype), Builder()
+    options: dict[str, Any] = {} if dense else {"padding": "VALID", "stride_h": 1, "stride_w": 1}
+    if deep:
+        options["depth_multiplier"] = n
+    shape = (n, 1) if dense else (1, 1, 1, n) if deep else (n, 1, 1, 1)
+    i = b.tensor("x", x.shape, dtype, scale, 0)
+    ins = [i, b.tensor("w", shape, dtype, weight, 0, data=np.zeros(n))]
+    ins.append(b.tensor("b", (n,), "int32", f32(scale * weight), 0, data=bias))
+    y = b.tensor("y", (*x.shape[:-1], n), dtype, *out)
+    b.op(op, ins, [y], **options)
+    return Model(b.finish([i], [y]), [x], [y])
+
+
+@pytest.mark.parametrize("op", LAYERS)
+def test_output_register(engine, tallies, op):
+    """The sum with the zero point at the ends of its 32 bits: rescales just below 1 and far above it; 288 elements."""
+    tally = tallies(f"{op} register", engine)
+    reach = [1, 1 << 15, 1 << 16, 1 << 30, (1 << 31) - 129, (1 << 31) - 128, (1 << 31) - 1]
+    bias = np.array([-(1 << 31), *(-r for r in reach), 0, *reach], np.int32)
+    for zero in (-128, 0, 127):
+        for scale in (1.0, 2.0**15, 2.0**16, 2.0**20, 2.0**29, 1 + 2.0**-13):
+            tally.compare(_bias_alone(op, "int8", bias, scale, 1 - 2.0**-13 if scale % 1 else 1.0, (1.0, zero)))
+    tally.check(bias.size)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("op", LAYERS)
+def test_precision_of_the_rescale(engine, tallies, op, dtype):
+    """A rescale of ``2**-n * (1 - 2**-26)``: its product is a power of two in float32 but not in float64; 600 ties."""
+    if (engine, dtype) == ("tflm", "uint8"):
+        pytest.skip("TFLM has no uint8 kernels for layers with weights")
+    tally = tallies(f"{op} {dtype} precision", engine)
+    bias = np.arange(-300, 300, dtype=np.int32)
+    for out in (2.0, 4.0, 8.0):
+        scale, weight = 1 + 2.0**-13, 1 - 2.0**-13
+        assert f32(scale * weight) != scale * weight
+        tally.compare(_bias_alone(op, dtype, bias, scale, weight, (out, 100 if dtype == "uint8" else 0)))
+    tally.check(bias.size)

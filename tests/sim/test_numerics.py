@@ -15,18 +15,21 @@ def write(tmp_path, text):
 def test_shipped_profiles_differ_where_the_engines_do():
     ref, tflm = fxsim.load_numerics("litert-reference"), fxsim.load_numerics("tflm")
     assert ref.of("FULLY_CONNECTED").requantize.scheme == "float64"
-    assert tflm.of("FULLY_CONNECTED").requantize.chain == "float32_product"
-    assert ref.of("CONV_2D") == tflm.of("CONV_2D")
+    assert tflm.of("FULLY_CONNECTED").requantize.scheme == "double_rounding"
+    assert (ref.of("MUL").requantize.chain, tflm.of("MUL").requantize.chain) == ("float32", "float64")
+    assert ref.of("CONV_2D").requantize.chain_uint8 == "float32_product", "which only LiteRT has"
+    for key in ("scheme", "rounding", "chain", "chain_per_channel"):
+        assert getattr(ref.of("CONV_2D").requantize, key) == getattr(tflm.of("CONV_2D").requantize, key)
     assert ref.of("LOGISTIC").variant != tflm.of("LOGISTIC").variant
     assert ref.verified == tflm.verified == "live"
 
 
 def test_a_users_file_starts_from_a_base(tmp_path):
-    mine = fxsim.load_numerics(write(tmp_path, 'base = "tflm"\n[accumulator]\nbits = 24\n'))
+    mine = fxsim.load_numerics(write(tmp_path, 'base = "litert-reference"\n[accumulator]\nbits = 24\n'))
     assert (mine.name, mine.verified, mine.against) == ("mine", "none", ""), "a changed engine is not the verified one"
     for op in ("CONV_2D", "FULLY_CONNECTED", "MEAN"):
         assert mine.of(op).accumulator.bits == 24
-    assert mine.of("FULLY_CONNECTED").requantize.chain == "float32_product", "what the file does not say stays"
+    assert mine.of("FULLY_CONNECTED").requantize.scheme == "float64", "what the file does not say stays"
 
 
 def test_what_a_file_says_of_all_ops_holds_for_all(tmp_path):
@@ -47,14 +50,17 @@ def test_what_a_file_says_of_all_ops_holds_for_all(tmp_path):
             "[accumulator]\nbit = 24\n",
             r"mine.toml: .*unknown field `bit`.*accumulator.*allowed keys: 'bits', 'overflow', 'order'",
         ),
-        ("[accumulator]\nbits = 64\n", r"bits is 64; allowed: 2..32"),
-        ("[accumulator]\nbits = 1\n", r"bits is 1; allowed: 2..32"),
+        ("[accumulator]\nbits = 64\n", r"bits is 64; allowed: 2..63"),
+        ("[accumulator]\nbits = 1\n", r"bits is 1; allowed: 2..63"),
+        ("[accumulator]\nbits = 40\n", r"accumulator: bits is 40; allowed: 2..32"),
+        ('[accumulator]\norder = "tree"\n', r"lanes is 0 with order 'tree'; allowed: 2.."),
+        ('[accumulator]\nproduct_rounding = "half"\n', r"product_rounding is 'half'; allowed: 'to_neg'"),
         ('[accumulator]\nbits = "many"\n', r"Expected `int`, got `str`.*accumulator.bits"),
         (
             '[accumulator]\noverflow = "saturates"\n',
             r"overflow is 'saturates'; allowed: 'wrap', 'saturate'; did you mean 'saturate'",
         ),
-        ('[accumulator]\norder = "tree"\n', r"order"),
+        ('[accumulator]\norder = "random"\n', r"order"),
         ('[requantize]\nrounding = "half_up"\n', r"rounding is 'half_up'; allowed: 'to_neg'"),
         ('[requantize]\nscheme = "triple"\n', r"scheme is 'triple'"),
         ('[ops.CONV2D]\nvariant = "x"\n', r"ops.CONV2D: no such op; did you mean 'CONV_2D'"),

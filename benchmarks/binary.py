@@ -1,0 +1,92 @@
+"""A matrix product of +1 and -1 by XNOR and population count against numpy's in float32, side by side, one thread each.
+
+    OPENBLAS_NUM_THREADS=1 python -m benchmarks.binary [--runs 15] [--report reports/binary.md]
+
+``packed`` is the kernel on packed words, ``values`` a whole call of ``xnor_matmul`` on int8 arrays, checks and packing and
+all. Runs alternate, so that a machine whose speed drifts slows all; medians and the median ratio are printed.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from fxsim.files import atomic_write
+from fxsim.fixed.binary import xnor_matmul
+from fxsim.fixed.packing import CODECS
+
+SHAPES = ((1024, 1024, 1024), (1, 1024, 1024), (256, 4096, 4096), (784, 576, 64), (128, 100, 10))
+"""rows, products a sum, columns"""
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return (time.perf_counter() - start) / repeats
+
+
+def measure(shape: tuple[int, int, int], runs: int) -> list[float]:
+    """Median milliseconds of the three ways, and the median ratio of numpy to the kernel."""
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a, b = (rng.choice(np.array([-1, 1], np.int8), s) for s in ((m, k), (k, n)))
+    fa, fb = a.astype(np.float32), b.astype(np.float32)
+    pa, pb = CODECS["larq_bits"].pack(a), CODECS["larq_bits"].pack(b.T)
+
+    def packed() -> np.ndarray:
+        return xnor_matmul(pa, pb, depth=k)
+
+    def values() -> np.ndarray:
+        return xnor_matmul(a, b)
+
+    def numpy() -> np.ndarray:
+        return fa @ fb
+
+    assert np.array_equal(packed(), numpy()) and np.array_equal(values(), numpy()), f"{shape}: products differ"
+    repeats = max(1, 10**8 // (m * k * n))
+    times = [[seconds(f, repeats) for f in (packed, values, numpy)] for _ in range(runs)]
+    return [1e3 * statistics.median(t) for t in zip(*times, strict=True)] + [
+        statistics.median(t[2] / t[0] for t in times)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--report", type=Path)
+    args = parser.parse_args()
+    lines = [
+        "| rows x products x columns | packed, ms | G products/s | values, ms | numpy float32, ms | numpy / packed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for shape in SHAPES:
+        packed, values, numpy, ratio = measure(shape, args.runs)
+        rate = np.prod(shape) / packed / 1e6
+        lines.append(
+            f"| {'x'.join(map(str, shape))} | {packed:.4f} | {rate:.0f} | {values:.4f} | {numpy:.4f} | {ratio:.1f} |"
+        )
+    cpu = next(
+        (s.split(":")[1].strip() for s in open("/proc/cpuinfo") if s.startswith("model name")), platform.machine()
+    )
+    threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
+    packages = ", ".join(f"{p} {version(p)}" for p in ("numba", "llvmlite", "numpy"))
+    notes = (
+        f"Medians of {args.runs} alternating runs; products equal in every element. OPENBLAS_NUM_THREADS: {threads}. {cpu}, "
+        f"{os.cpu_count()} CPUs; Python {platform.python_version()}, {packages}.\n\nMade by "
+        f"`python -m benchmarks.binary --runs {args.runs}`."
+    )
+    text = "# Binary matrix products\n\n" + "\n".join(lines) + "\n\n" + notes + "\n"
+    print(text)
+    if args.report:
+        atomic_write(args.report, text.encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""The user's own fixed point: formats, casts with every rule of the field, and matmul with a chosen accumulator.
+
+>>> import fxsim.fixed as fx
+>>> fx.quantize([0.1, -1.5, 300.0], "Q8.8")
+array([   26,  -384, 32767], dtype=int16)
+"""
+
+from fxsim.fixed.formats import FixedFormat
+from fxsim.fixed.linear import conv, dot, matmul
+from fxsim.fixed.ops import add, cast, mul, quantize, to_float
+
+__all__ = ["FixedFormat", "add", "cast", "conv", "dot", "matmul", "mul", "quantize", "to_float"]
