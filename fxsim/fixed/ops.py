@@ -41,6 +41,10 @@ def check_raw(raw: npt.ArrayLike, format: FixedFormat, what: str = "raw") -> Raw
         raise DomainError(f"{what} is {array.dtype}; allowed: integers")
     if array.dtype == object and not all(isinstance(v, int) for v in array.reshape(-1)):
         raise DomainError(f"{what} holds objects that are no Python ints")
+    if array.dtype.kind in "iu":
+        limits = np.iinfo(array.dtype)
+        if format.min <= limits.min and limits.max <= format.max:
+            return array  # every value of the type is one of the format
     if array.size:
         low, high = int(array.min()), int(array.max())
         if low < format.min or high > format.max:
