@@ -14,7 +14,7 @@ from fxsim.arith.overflow import OVERFLOWS, Overflow
 from fxsim.arith.rounding import RULES, Rule
 from fxsim.errors import ProfileError, listed
 
-STOCHASTIC = ("stochastic_weighted", "stochastic_equal")
+STOCHASTIC = ("stochastic_weighted", "stochastic_equal", "stochastic_coin")
 """rules that need random bits: see :mod:`fxsim.fixed.stochastic`"""
 
 
@@ -22,6 +22,10 @@ def _hls(prefix: str) -> dict[str, str]:
     names = ("TRN", "TRN_ZERO", "RND", "RND_ZERO", "RND_MIN_INF", "RND_INF", "RND_CONV")
     rules = ("to_neg", "to_zero", "ties_pos", "ties_zero", "ties_neg", "ties_away", "ties_even")
     return {prefix + n: r for n, r in zip(names, rules, strict=True)}
+
+
+def _each(**names: str) -> dict[str, str]:
+    return {n: rule for rule, words in names.items() for n in words.split()}
 
 
 ROUNDING: dict[str, dict[str, str]] = {
@@ -53,7 +57,7 @@ ROUNDING: dict[str, dict[str, str]] = {
         "JAM": "jam",
         "JAM_UNBIASED": "jam_unbiased",
         "STOCH_WEIGHTED": "stochastic_weighted",
-        "STOCH_EQUAL": "stochastic_equal",
+        "STOCH_EQUAL": "stochastic_coin",
     },
     "matlab": {
         "Floor": "to_neg",
@@ -74,7 +78,16 @@ ROUNDING: dict[str, dict[str, str]] = {
         "HALF_EVEN": "ties_even",
         "ROUND": "ties_even",
     },
-    "fxpmath": {"floor": "to_neg", "trunc": "to_zero", "fix": "to_zero", "ceil": "to_pos", "around": "ties_even"},
+    "fxpmath": _each(
+        to_neg="floor bit_trunc bit_truncation down roundTowardNegative SC_TRN",
+        to_pos="ceil up roundTowardPositive",
+        to_zero="trunc fix to_zero roundTowardZero SC_TRN_ZERO",
+        ties_pos="nearest_posinf nearest_ties_to_posinf roundTiesToPositive SC_RND",
+        ties_neg="nearest_neginf nearest_ties_to_neginf SC_RND_MIN_INF",
+        ties_zero="nearest_zero nearest_ties_to_zero SC_RND_ZERO",
+        ties_away="nearest_away nearest_ties_away roundTiesToAway SC_RND_INF",
+        ties_even="around nearest_even roundTiesToEven SC_RND_CONV",
+    ),
     "qformatpy": {
         "TRUNC": "to_neg",
         "CEIL": "to_pos",

@@ -59,6 +59,9 @@ def _run(
 ) -> Raw:
     """``raw * 2**-shift`` in ``target``; ``raw`` holds signed integers of at most ``source_bits`` bits."""
     rule = RULES[rounding]
+    if rounding == "jam" and shift <= 0:  # it sets the last bit even where nothing is dropped
+        source_bits += 1 - shift
+        raw, shift = raw.astype(object if source_bits > WORD else np.int64) << (1 - shift), 1
     compiled = source_bits <= WORD and target.bits <= WORD + 1 and raw.dtype != object
     if compiled:
         flat = raw.reshape(-1)
@@ -156,12 +159,13 @@ def quantize(
         raise DomainError(f"rounding is {rounding!r}; allowed for floats: rules without random bits")
     array = np.asarray(x, dtype=np.float64)
     flat = np.ascontiguousarray(array).reshape(-1)
-    if target.bits > COMPILED or policy.raises or (rule in ACT_ON_INTEGERS and target.bits > COMPILED - 4):
+    scale = 2.0**target.frac_bits if abs(target.frac_bits) < PLAIN_SCALE else 0.0
+    plain = scale != 0 and policy.quirk == 0 and kernels.count_odd()(flat, scale) == 0
+    if target.bits > COMPILED or policy.raises or (rule in ACT_ON_INTEGERS and not plain):
         return _quantize_ints(array, target, rule, policy, wrap_bits)
     out = np.empty(flat.size, target.dtype)
     view = out.view(np.int64) if out.dtype == np.uint64 else out
-    scale = 2.0**target.frac_bits if abs(target.frac_bits) < PLAIN_SCALE else 0.0
-    if scale and policy.quirk == 0 and kernels.count_odd()(flat, scale) == 0:
+    if plain:
         kernels.quantize_plain(rule, policy.name)(flat, scale, target.bits, target.signed, wrap_bits, view)
         return out.reshape(array.shape)
     f = kernels.quantize_any(rule, policy.name)
@@ -261,7 +265,13 @@ def mul(
     exact = FixedFormat(fa.bits + fb.bits + (not fa.signed) + (not fb.signed), fa.frac_bits + fb.frac_bits)
     rule, policy = _settings(rounding, overflow, wrap_bits, target)
     shift = exact.frac_bits - target.frac_bits
-    fused = 0 <= shift <= WORD - 1 and exact.bits <= WORD and target.bits < WORD and not policy.raises
+    fused = (
+        (rule != "jam" or shift > 0)
+        and 0 <= shift <= WORD - 1
+        and exact.bits <= WORD
+        and target.bits < WORD
+        and not policy.raises
+    )
     if fused and policy.quirk == 0 and rule not in STOCHASTIC:
         x, y = (np.ascontiguousarray(v) for v in np.broadcast_arrays(x, y))
         out = np.empty(x.size, target.dtype)

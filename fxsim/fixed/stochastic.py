@@ -44,7 +44,7 @@ def shift_right(raw: Raw, shift: int, rule: str, seed: int, generator: str = "co
     """``raw / 2**shift``, rounded up or down at random.
 
     ``stochastic_weighted`` goes up with the probability of the fraction, so that the mean is exact; with
-    ``stochastic_equal`` an inexact value goes up with probability 1/2.
+    ``stochastic_equal`` an inexact value goes up with probability 1/2, with ``stochastic_coin`` any value does.
     """
     if shift <= 0:
         return raw
@@ -60,5 +60,6 @@ def shift_right(raw: Raw, shift: int, rule: str, seed: int, generator: str = "co
             result.append((value + dither) >> shift)
         else:
             floor = value >> shift
-            result.append(floor + (value != floor << shift and random >> (width - 1)))
+            moves = rule == "stochastic_coin" or value != floor << shift
+            result.append(floor + (random >> (width - 1) if moves else 0))
     return np.array(result, dtype=raw.dtype if raw.dtype == object else np.int64).reshape(raw.shape)
