@@ -42,7 +42,8 @@ def ordered(order: str, policy: str, product_rounding: str, product_overflow: st
       (0: at the end) it is rounded to an integer and added to the register.
 
     ``pairs16`` and ``spill16`` multiply the stored inputs plus ``lift``, as that hardware does (128 makes int8 unsigned);
-    the share of ``x_zero + lift`` is taken off with the bias. ``at_end`` lets the steps run free and fits the register once, at the end.
+    the share of ``x_zero + lift`` is taken off with the bias. ``at_end`` lets the steps run free and fits the register
+    once, at the end.
     Each product is first scaled by ``2**-product_shift`` with its rule, and fitted to ``product_bits`` if that is above 0.
     """
     step, rule, narrow = POLICIES[policy], RULES[product_rounding], OVERFLOWS[product_overflow]

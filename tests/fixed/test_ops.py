@@ -67,7 +67,7 @@ def test_refusals(make, message):
 
 @pytest.mark.parametrize("name", ["HALF_UP", "UP", "nearest", "SC_RND", "qonnx:NEAREST", "numpy:rint"])
 def test_ambiguous_and_unknown_names(name):
-    with pytest.raises(ProfileError, match="say which|qonnx has|no dialect"):
+    with pytest.raises(ProfileError, match=r"say which|qonnx has|no dialect"):
         fx.cast([5], "sfix8_En4", "sfix4", rounding=name)
 
 
