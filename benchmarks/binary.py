@@ -8,15 +8,14 @@ all. Runs alternate, so that a machine whose speed drifts slows all; medians and
 
 import argparse
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import machine
 from fxsim.files import atomic_write
 from fxsim.fixed.binary import xnor_matmul
 from fxsim.fixed.packing import CODECS
@@ -72,14 +71,10 @@ def main() -> None:
         lines.append(
             f"| {'x'.join(map(str, shape))} | {packed:.4f} | {rate:.0f} | {values:.4f} | {numpy:.4f} | {ratio:.1f} |"
         )
-    cpu = next(
-        (s.split(":")[1].strip() for s in open("/proc/cpuinfo") if s.startswith("model name")), platform.machine()
-    )
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
-    packages = ", ".join(f"{p} {version(p)}" for p in ("numba", "llvmlite", "numpy"))
     notes = (
-        f"Medians of {args.runs} alternating runs; products equal in every element. OPENBLAS_NUM_THREADS: {threads}. {cpu}, "
-        f"{os.cpu_count()} CPUs; Python {platform.python_version()}, {packages}.\n\nMade by "
+        f"Medians of {args.runs} alternating runs; products equal in every element. OPENBLAS_NUM_THREADS: {threads}. "
+        f"{machine('numba', 'llvmlite', 'numpy')}.\n\nMade by "
         f"`python -m benchmarks.binary --runs {args.runs}`."
     )
     text = "# Binary matrix products\n\n" + "\n".join(lines) + "\n\n" + notes + "\n"

@@ -7,11 +7,9 @@ Runs alternate; medians and the ratio to the best of the others are printed. Eve
 
 import argparse
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import apytypes
@@ -21,7 +19,10 @@ from fxpmath import Fxp
 
 import fxsim
 import fxsim.fixed as fx
+from benchmarks.machine import machine
 from fxsim.files import atomic_write
+from fxsim.fixed.names import overflow_rule, rounding_name
+from fxsim.kernels.cast import cast_raw
 
 N = 1_000_000
 Work = dict[str, Callable[[], object]]
@@ -118,6 +119,25 @@ def measure(work: Work, runs: int) -> dict[str, float]:
     return {k: statistics.median(v) for k, v in times.items()}
 
 
+def vectors() -> str:
+    """All vectors of three reference libraries through the compiled casts; empty where there is no corpus."""
+    corpus = os.environ.get("FXSIM_CORPUS", "")
+    if not corpus:
+        return ""
+    from tests.fixed.test_vectors import TOTALS, read_cases
+
+    lines = ["## Casts against reference libraries\n", "| library | cases | vectors | differ |", "|---|---|---|---|"]
+    for dialect in TOTALS:
+        cases = compared = wrong = 0
+        for c in read_cases(Path(corpus), dialect):
+            policy, out = overflow_rule(c.overflow), np.empty(c.raw.size, np.int64)
+            f = cast_raw(rounding_name(c.rounding), policy.name)
+            f(c.raw.astype(np.int64), c.shift, c.bits, c.signed, c.wrap_bits, policy.quirk, out)
+            cases, compared, wrong = cases + 1, compared + out.size, wrong + int(np.sum(out != c.expected))
+        lines.append(f"| {dialect} | {cases:,} | {compared:,} | {wrong} |")
+    return "\n".join(lines) + "\n\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=9)
@@ -131,17 +151,12 @@ def main() -> None:
             share = 50.0 if "1/50" in name else 1.0
             figure = s * share * 1e9 / amount if amount > 0 else -amount / s / 1e9
             lines.append(f"| {title} | {name} | {figure:.3g} | {s * share / seconds['fxsim']:.1f} |")
-    cpu = next(
-        (s.split(":")[1].strip() for s in open("/proc/cpuinfo") if s.startswith("model name")), platform.machine()
-    )
-    packages = ", ".join(f"{p} {version(p)}" for p in ("fxsim", "numba", "numpy", "apytypes", "fxpmath"))
     text = (
-        "# Speed of fixed-point arithmetic, one thread\n\n"
-        + "\n".join(lines)
-        + f"\n\nMedians of {args.runs} alternating "
-        f"runs; every result equals numpy's first, apytypes' matmul excepted. {cpu}, {os.cpu_count()} CPUs; Python "
-        f"{platform.python_version()}, {packages}.\n\nMade by `python -m benchmarks.numbers --runs {args.runs}`.\n"
-    )
+        "# Fixed-point numbers: exactness and speed\n\n" + vectors() + "## Speed, one thread\n\n" + "\n".join(lines)
+        + f"\n\nMedians of {args.runs} alternating runs; every result equals numpy's first, apytypes' matmul excepted. "
+        f"{machine('fxsim', 'numba', 'numpy', 'apytypes', 'fxpmath')}.\n\n"
+        f"Made by `FXSIM_CORPUS=<folder> python -m benchmarks.numbers --runs {args.runs}`.\n"
+    )  # fmt: skip
     print(text)
     if args.report:
         atomic_write(args.report, text.encode())

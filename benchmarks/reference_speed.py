@@ -7,18 +7,16 @@ all. Runs alternate, so that a machine whose speed drifts slows both; medians an
 """
 
 import argparse
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import fxsim
+from benchmarks.machine import machine
 from fxsim.files import atomic_write
 from fxsim.numerics import load_numerics
 from fxsim.sim.inputs import load_inputs, make_batch
@@ -83,13 +81,9 @@ def main() -> None:
             f"| {path.stem} | {m['litert_ms']:.2f} | {m['run_ms']:.2f} | {m['run_ratio']:.3f} "
             f"| {m['simulate_ms']:.2f} | {m['simulate_ratio']:.3f} |"
         )
-    cpu = next(
-        (s.split(":")[1].strip() for s in open("/proc/cpuinfo") if s.startswith("model name")), platform.machine()
-    )
-    packages = ", ".join(f"{p} {version(p)}" for p in ("fxsim", "numba", "numpy", "ai-edge-litert"))
     notes = (
-        f"Medians of {args.runs} alternating runs, one thread each; outputs equal in every bit. {cpu}, {os.cpu_count()} "
-        f"CPUs; Python {platform.python_version()}, {packages}.\n\nMade by `python -m benchmarks.reference_speed "
+        f"Medians of {args.runs} alternating runs, one thread each; outputs equal in every bit. "
+        f"{machine('fxsim', 'numba', 'numpy', 'ai-edge-litert')}.\n\nMade by `python -m benchmarks.reference_speed "
         f"{' '.join(p.name for p in args.models)} --runs {args.runs}`."
     )
     text = "# Speed against LiteRT's reference kernels\n\n" + "\n".join(lines) + "\n\n" + notes + "\n"
