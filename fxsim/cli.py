@@ -173,6 +173,14 @@ def bits(model: Model, numerics: Numerics = "litert-reference") -> None:
         raise typer.Exit(1)
 
 
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def prove(context: typer.Context) -> None:
+    """Prove a claim about rounding, requantization or accumulators, or show its least counterexample."""
+    from fxsim.prove.cli import app as claims  # loaded here, since it brings the compiler along
+
+    claims(args=context.args, prog_name="fxsim prove")
+
+
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")] = Path("fxsim-demo"),
