@@ -5,8 +5,9 @@
 array([   26,  -384, 32767], dtype=int16)
 """
 
+from fxsim.fixed.array import FixedArray
 from fxsim.fixed.formats import FixedFormat
 from fxsim.fixed.linear import conv, dot, matmul
 from fxsim.fixed.ops import add, cast, mul, quantize, to_float
 
-__all__ = ["FixedFormat", "add", "cast", "conv", "dot", "matmul", "mul", "quantize", "to_float"]
+__all__ = ["FixedArray", "FixedFormat", "add", "cast", "conv", "dot", "matmul", "mul", "quantize", "to_float"]

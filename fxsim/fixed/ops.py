@@ -114,6 +114,7 @@ def cast(
     overflow: str = "systemc:SC_WRAP",
     wrap_bits: int = 0,
     seed: int = 0,
+    generator: str = "counter",
 ) -> Raw:
     """``raw * 2**-source.frac_bits`` as raw integers of ``target``: rounded first, then fitted (IEEE 1666, 7.10.9).
 
@@ -125,6 +126,7 @@ def cast(
         overflow: likewise; ``error`` raises on the first value that does not fit.
         wrap_bits: how many top bits saturate when a wrapping policy overflows.
         seed: of the stochastic rules; the same seed gives the same bits on any number of threads.
+        generator: of their random bits, ``counter`` or ``lfsr`` (see :mod:`fxsim.fixed.stochastic`).
 
     Raises:
         DomainError: on values outside ``source``, on impossible settings, and on overflow under ``error``.
@@ -136,7 +138,7 @@ def cast(
     shift = source.frac_bits - target.frac_bits
     signed, bits = _word(values, source)
     if rule in STOCHASTIC:
-        signed, rule = stochastic.shift_right(signed, shift, rule, seed), "to_neg"
+        signed, rule = stochastic.shift_right(signed, shift, rule, seed, generator), "to_neg"
         shift, bits = min(shift, 0), bits + 1
     return _run(signed, bits, shift, target, rule, policy, wrap_bits)
 

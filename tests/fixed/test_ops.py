@@ -135,5 +135,26 @@ def test_stochastic_rounding_is_seeded_unbiased_and_between_its_neighbours():
     assert len(set(counter_bits(3, 1000).tolist())) == 1000
     assert lfsr_bits(1, 3) == [0x80200003, 0xC0300002, 0x60180001]
     assert abs(shift_right(raw, 2, "stochastic_weighted", 9, "lfsr").mean() - 1.25) < 0.02
+    by_register = fx.cast(raw, "sfix8_En2", "sfix8", "stochastic_weighted", seed=9, generator="lfsr")
+    assert np.array_equal(by_register, shift_right(raw, 2, "stochastic_weighted", 9, "lfsr"))
     with pytest.raises(DomainError, match="seed is 0"):
         lfsr_bits(0, 1)
+    with pytest.raises(DomainError, match="generator is 'dice'; allowed: 'counter', 'lfsr'"):
+        fx.cast(raw, "sfix8_En2", "sfix8", "stochastic_equal", generator="dice")
+
+
+def test_arrays_agree_with_the_functions_on_raw_integers():
+    x, y = fx.FixedArray.from_float([[0.5, -1.25], [3.0, 99.0]], "Q4.4"), fx.FixedArray([[1, 2], [3, -4]], "sfix8_En1")
+    assert x.raw.tolist() == fx.quantize([[0.5, -1.25], [3.0, 99.0]], "Q4.4").tolist()
+    assert x.to_float().tolist() == [[0.5, -1.25], [3.0, 7.9375]]
+    assert x.cast("Q4.1", "ties_even").raw.tolist() == fx.cast(x.raw, "Q4.4", "Q4.1", "ties_even").tolist()
+    assert x.add(y, "sfix20_En4").to_float().tolist() == (x.to_float() + y.to_float()).tolist()
+    assert x.mul(y, "sfix20_En5").to_float().tolist() == (x.to_float() * y.to_float()).tolist()
+    product = x.matmul(y)
+    assert product.to_float().tolist() == (x.to_float() @ y.to_float()).tolist()
+    assert (product.format.bits, product.format.frac_bits) == (32, 5)
+    assert repr(y) == "FixedArray([[ 0.5  1. ]\n [ 1.5 -2. ]], 'sfix8_En1')"
+    with pytest.raises(ValueError, match="read-only"):
+        x.raw[0, 0] = 1
+    with pytest.raises(DomainError, match="allowed in sfix4"):
+        fx.FixedArray([9], "sfix4")
