@@ -146,7 +146,7 @@ class _Search:
             stop = min(start + BLOCK, far + 1)
             up, down = (
                 range(max(start, low), min(stop, high + 1)),
-                range(max(1 - stop, low), min(1 - max(start, 1), high) + 1),
+                range(max(1 - stop, low), min(-max(start, 1), high) + 1),
             )
             found = []
             if up and self.count(before, after, up.start, up.stop):

@@ -33,6 +33,8 @@ SLACK = 2.0**-50
 DIGITS = Context(prec=60)
 CERTAIN = Decimal(10) ** -50
 BLOCK = 1 << 20
+MOST_CANDIDATES = 100_000
+"""inputs that are computed with 60 digits"""
 ONE = Decimal(1 << 31)
 
 
@@ -89,17 +91,32 @@ class ErrorClaim:
 def _survey(
     limits: Range, errors: Callable[[int, Floats], None], progress: Progress | None
 ) -> Iterator[tuple[float, Mapping[str, int]]]:
-    """All inputs whose float64 error may belong to the worst one, block by block."""
+    """All inputs whose float64 error may belong to the worst one: first the greatest, then all that come near it."""
     low, high = limits
-    top, buffer = 0.0, np.empty(min(BLOCK, high - low + 1))
-    for start in range(low, high + 1, BLOCK):
+    buffer = np.empty(min(BLOCK, high - low + 1))
+    greatest: dict[int, float] = {}
+
+    def block(start: int) -> Floats:
         out = buffer[: min(BLOCK, high + 1 - start)]
         errors(start, out)
-        top = max(top, float(out.max()))
-        for i in np.flatnonzero(out >= top - 2 * SLACK):
-            yield float(out[i]), {"a": start + int(i)}
+        return out
+
+    for start in range(low, high + 1, BLOCK):
+        greatest[start] = float(block(start).max())
         if progress is not None:
-            progress(start + len(out) - low, high - low + 1)
+            progress(min(start + BLOCK, high + 1) - low, high - low + 1)
+    near, count = max(greatest.values()) - 2 * SLACK, 0
+    for start in (s for s, error in greatest.items() if error >= near):
+        out = block(start)
+        where = np.flatnonzero(out >= near)
+        count += len(where)
+        if count > MOST_CANDIDATES:
+            raise DomainError(
+                f"a = {low} .. {high}: more than {MOST_CANDIDATES:,} inputs share the worst error within 2**-49, too many "
+                "for 60 digits; widen the domain to where errors are greater, or narrow it"
+            )
+        for i in where:
+            yield float(out[i]), {"a": start + int(i)}
 
 
 @cache
