@@ -18,6 +18,7 @@ from fxsim.arith.requantize import SCHEMES
 from fxsim.arith.rounding import RULES
 from fxsim.errors import ProfileError, listed
 from fxsim.model.ops import OPS
+from fxsim.model.qtype import TYPES
 
 MIN_BITS, MAX_BITS, LAYER_BITS = 2, 63, 32
 """widths of an accumulator; of one that a layer requantizes, the last"""
@@ -79,14 +80,12 @@ class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an accumulator becomes an output integer.
 
     ``scheme``: see :mod:`fxsim.arith.requantize`; ``rounding``: the rule of the (last) rounding;
-    ``chain``, ``chain_uint8`` and ``chain_per_channel``: how the real scale is computed, for one scale, for one scale
-    of uint8 inputs (empty: as ``chain``) and for one a channel.
+    ``chain`` and ``chain_per_channel``: how the real scale is computed, for one scale and for one a channel.
     """
 
     scheme: str = "double_rounding"
     rounding: str = "ties_away"
     chain: str = "float64"
-    chain_uint8: str = ""
     chain_per_channel: str = "float64"
 
     def __post_init__(self) -> None:
@@ -94,7 +93,6 @@ class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _among("scheme", self.scheme, SCHEMES)
         _among("rounding", self.rounding, RULES)
         _among("chain", self.chain, CHAINS)
-        _among("chain_uint8", self.chain_uint8 or self.chain, CHAINS)
         _among("chain_per_channel", self.chain_per_channel, CHAINS)
 
 
@@ -106,8 +104,22 @@ class OpNumerics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variant: str = ""
 
 
+class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another engine within the engine, which takes the layers that it supports and computes them its own way.
+
+    ``name`` says which layers it takes (see :mod:`fxsim.sim.delegate`); ``ops`` is what it computes with.
+    """
+
+    name: Literal["xnnpack"]
+    ops: dict[str, OpNumerics] = {}
+
+
 class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An engine's arithmetic. ``ops`` holds every op's own settings, complete; :meth:`of` adds the general ones."""
+    """An engine's arithmetic. ``ops`` holds every op's own settings, complete; :meth:`of` adds the general ones.
+
+    A key of ``ops`` is an op's name, or ``OP:type`` for its layers whose first input is of that type, which inherit
+    from the op's own.
+    """
 
     name: str
     description: str = ""
@@ -116,19 +128,22 @@ class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accumulator: Accumulator = Accumulator()
     requantize: Requantize = Requantize()
     ops: dict[str, OpNumerics] = {}
+    delegate: Delegate | None = None
 
     def __post_init__(self) -> None:
         """Raises ProfileError on an accumulator that no layer can requantize."""
         for where, a in (
             ("accumulator", self.accumulator),
             *((f"ops.{op}", n.accumulator) for op, n in self.ops.items()),
+            *((f"delegate.ops.{op}", n.accumulator) for op, n in (self.delegate.ops if self.delegate else {}).items()),
         ):
             if a.bits > LAYER_BITS:
                 raise ProfileError(f"{where}: bits is {a.bits}; allowed: {MIN_BITS}..{LAYER_BITS}")
 
-    def of(self, op: str) -> OpNumerics:
-        """The arithmetic of ``op``."""
-        return self.ops.get(op) or OpNumerics(self.accumulator, self.requantize)
+    def of(self, op: str, dtype: str = "", *, delegated: bool = False) -> OpNumerics:
+        """The arithmetic of ``op`` on inputs of type ``dtype``, in the engine itself or in its delegate."""
+        ops = self.delegate.ops if delegated and self.delegate else self.ops
+        return ops.get(f"{op}:{dtype}") or ops.get(op) or OpNumerics(self.accumulator, self.requantize)
 
 
 def list_numerics() -> list[str]:
@@ -172,8 +187,20 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _forget(settings: dict[str, Any], said: dict[str, Any]) -> None:
+    """Drops from ``settings`` what ``said`` says of a wider circle of layers, later and therefore instead."""
+    for part in ("accumulator", "requantize"):
+        for key in said[part] if isinstance(said.get(part), dict) else ():
+            settings.get(part, {}).pop(key, None)
+    if "variant" in said:
+        settings.pop("variant", None)
+
+
 def _resolve(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The table in ``path`` over that of its ``base``. What a file says of all ops holds against its base's single ops."""
+    """The table in ``path`` over that of its ``base``.
+
+    What a file says of all ops holds against its base's single ops, and of an op against its base's ``OP:type``.
+    """
     table = _table(path)
     base = table.pop("base", None)
     if base is None:
@@ -183,29 +210,44 @@ def _resolve(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     under = _resolve(hwfiles.find("numerics", base), (*seen, base))
     for key in ("name", "description", "verified", "against"):  # a changed engine is not the engine that was verified
         under.pop(key, None)
-    for general in ("accumulator", "requantize"):
-        for op in under.get("ops", {}).values() if isinstance(table.get(general), dict) else ():
-            for key in table[general]:
-                op.get(general, {}).pop(key, None)
+    for ops in (under.get("ops", {}), under.get("delegate", {}).get("ops", {})):
+        for settings in ops.values():
+            _forget(settings, table)
+    said = table.get("ops")
+    for key, settings in under.get("ops", {}).items():
+        op, _, dtype = key.partition(":")
+        if dtype and isinstance(said, dict) and isinstance(said.get(op), dict):
+            _forget(settings, said[op])
     return _merge(under, table)
 
 
 def _decode(path: Path) -> NumericsProfile:
     table = _resolve(path)
     table.setdefault("name", path.stem)
-    general = {k: table[k] for k in ("accumulator", "requantize") if k in table}
-    ops = table.get("ops", {})
-    if isinstance(ops, dict):
-        for op, settings in ops.items():
-            if op not in OPS:
-                hint = hwfiles.nearest(op, list(OPS)) or f"; allowed: {listed(sorted(OPS))}"
-                raise ProfileError(f"{path}: ops.{op}: no such op{hint}")
-            if isinstance(settings, dict):
-                ops[op] = _merge({"accumulator": {}, "requantize": {}} | general, settings)
+    general = {"accumulator": {}, "requantize": {}} | {k: table[k] for k in ("accumulator", "requantize") if k in table}
+    delegate = table.get("delegate")
+    for where, holder in (("ops", table), ("delegate.ops", delegate)):
+        if isinstance(holder, dict) and isinstance(holder.get("ops"), dict):
+            holder["ops"] = _complete(f"{path}: {where}", holder["ops"], general)
     try:
         return msgspec.convert(table, NumericsProfile)
     except msgspec.ValidationError as e:
         raise ProfileError(f"{path}: {_friendly(str(e), table)}") from None
+
+
+def _complete(where: str, ops: dict[str, Any], general: dict[str, Any]) -> dict[str, Any]:
+    """Each op's settings over the general ones; those of ``OP:type`` over those of ``OP``."""
+    complete: dict[str, Any] = {}
+    for key, settings in sorted(ops.items()):
+        op, _, dtype = key.partition(":")
+        if op not in OPS:
+            hint = hwfiles.nearest(op, list(OPS)) or f"; allowed: {listed(sorted(OPS))}"
+            raise ProfileError(f"{where}.{key}: no such op{hint}")
+        if dtype and dtype not in TYPES:
+            raise ProfileError(f"{where}.{key}: no such type; allowed: {listed(TYPES)}")
+        under = complete.get(op, general) if dtype else general
+        complete[key] = _merge(under, settings) if isinstance(settings, dict) and isinstance(under, dict) else settings
+    return complete
 
 
 def _friendly(message: str, table: dict[str, Any]) -> str:

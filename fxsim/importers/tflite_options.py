@@ -11,9 +11,10 @@ import tflite
 from fxsim.errors import UnsupportedOp, listed
 from fxsim.model.ops.base import Activated, Activation, Attributes
 from fxsim.model.ops.conv import Conv2D, FullyConnected, Padding
-from fxsim.model.ops.elementwise import Softmax
 from fxsim.model.ops.layout import Axis, Reshape, StridedSlice
-from fxsim.model.ops.pool import Pool2D, Reduce
+from fxsim.model.ops.pool import Pool2D
+from fxsim.model.ops.reduce import Reduce
+from fxsim.model.ops.softmax import Softmax
 from fxsim.model.ops.state import CallOnce, VarHandle
 
 Spend = Callable[[int], int]

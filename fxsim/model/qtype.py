@@ -68,6 +68,10 @@ BOOL = QType(8, signed=False, kind="bool")
 RESOURCE = QType(32, kind="resource")
 
 
+TYPES = ("int2", "int4", "int8", "uint4", "uint8", "int16", "uint16", "int32", "int64", "float32", "bool", "resource")
+"""The names of the element types that a tensor may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class QuantParams:
     """``real = scale * (raw - zero_point)``, one pair for the tensor, or one for each index along ``axis``.

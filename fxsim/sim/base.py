@@ -23,6 +23,8 @@ from fxsim.numerics import OpNumerics, Requantize
 Arrays = Sequence[Array]
 RunFn = Callable[[Arrays, Arrays], None]
 """inputs (None where absent), outputs to fill"""
+INT32 = (-(1 << 31), (1 << 31) - 1)
+"""a clamp that changes nothing"""
 
 
 @dataclass(slots=True)
@@ -165,6 +167,17 @@ def _round32(x: float, scale: float) -> int:
     return rounded if quotient >= 0 else -rounded
 
 
+def clamped(run: Callable[[Arrays, Array, tuple[int, int]], None], out: Tensor, clamp: tuple[int, int]) -> Bound:
+    """A layer whose last step is a clamp: ``run(inputs, output, clamp)``, probed by opening the clamp to 32 bits."""
+
+    def probe(inputs: Arrays) -> Probe:
+        free = np.empty(out.shape, np.int32)
+        run(inputs, free, INT32)
+        return Probe(clamped_low=int(np.sum(free < clamp[0])), clamped_high=int(np.sum(free > clamp[1])))
+
+    return Bound(lambda inputs, outputs: run(inputs, outputs[0], clamp), probe)
+
+
 @dataclass(frozen=True, slots=True)
 class Scales:
     """The real scale of each output channel, in every form that a scheme may want."""
@@ -181,8 +194,7 @@ def make_scales(site: Site, numerators: Sequence[tuple[float, ...]], denominator
         UnsupportedOp: if a scale is beyond what the scheme's shift can express.
     """
     r = site.numerics.requantize
-    one = (r.chain_uint8 or r.chain) if site.input(0).qtype.name == "uint8" else r.chain
-    chain = CHAINS[r.chain_per_channel if len(numerators) > 1 else one]
+    chain = CHAINS[r.chain_per_channel if len(numerators) > 1 else r.chain]
     reals = [chain(n, denominator) for n in numerators]
     if not all(map(math.isfinite, reals)):
         raise UnsupportedOp(f"a rescale by {max(reals)} is beyond the engine's range")

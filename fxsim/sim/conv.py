@@ -14,9 +14,7 @@ from fxsim.model.ops.conv import Conv2D, FullyConnected, conv_geometry, dense_ge
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
 from fxsim.numerics import Accumulator
-from fxsim.sim.base import Arrays, Bound, Probe, Scales, Site, clamp_range, make_scales, quant, scalar_quant
-
-_INT32 = (-(1 << 31), (1 << 31) - 1)
+from fxsim.sim.base import INT32, Arrays, Bound, Probe, Scales, Site, clamp_range, make_scales, quant, scalar_quant
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ class Layer:
         """The register, watched at every step by the slow kernel; and how many outputs the clamp changed."""
         acc, seen = self.watched(inputs[0])
         free = np.empty(acc.shape, np.int32)
-        self.requantize(acc, _INT32, free)
+        self.requantize(acc, INT32, free)
         below, above = int(np.sum(free < self.clamp[0])), int(np.sum(free > self.clamp[1]))
         return Probe(self.accumulator.bits, below, above, seen)
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from fxsim.errors import FxsimError, UnsupportedOp, listed
 from fxsim.model.check import where
-from fxsim.model.graph import Graph, Node
+from fxsim.model.graph import ABSENT, Graph, Node
 from fxsim.numerics import NumericsProfile
-from fxsim.sim import conv, elementwise, layout, pool
+from fxsim.sim import activation, arithmetic, conv, layout, pool, quantize, reduce, softmax
 from fxsim.sim.base import Bound, Site
+from fxsim.sim.delegate import takes
 
-BINDINGS: dict[str, Callable[[Site], Bound]] = {
-    op: f for module in (conv, pool, elementwise, layout) for op, f in module.BINDINGS.items()
-}
+MODULES = (conv, pool, reduce, arithmetic, activation, softmax, quantize, layout)
+BINDINGS: dict[str, Callable[[Site], Bound]] = {op: f for module in MODULES for op, f in module.BINDINGS.items()}
 STATE_OPS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 """Ops that the plan itself carries out, since they touch what outlives a layer."""
 
@@ -26,6 +26,8 @@ def bind(graph: Graph, node: Node, numerics: NumericsProfile) -> Bound:
     try:
         if binding is None:
             raise UnsupportedOp(f"op {node.op} is not simulated; supported: {listed(sorted((*BINDINGS, *STATE_OPS)))}")
-        return binding(Site(graph, node, numerics.of(node.op), numerics.name))
+        dtype = graph.tensors[node.inputs[0]].qtype.name if node.inputs and node.inputs[0] != ABSENT else ""
+        delegated = numerics.delegate is not None and takes(numerics.delegate.name, graph, node)
+        return binding(Site(graph, node, numerics.of(node.op, dtype, delegated=delegated), numerics.name))
     except FxsimError as e:
         raise type(e)(f"{where(graph, node)}: {e}") from None

@@ -17,7 +17,8 @@ def test_shipped_profiles_differ_where_the_engines_do():
     assert ref.of("FULLY_CONNECTED").requantize.scheme == "float64"
     assert tflm.of("FULLY_CONNECTED").requantize.scheme == "double_rounding"
     assert (ref.of("MUL").requantize.chain, tflm.of("MUL").requantize.chain) == ("float32", "float64")
-    assert ref.of("CONV_2D").requantize.chain_uint8 == "float32_product", "which only LiteRT has"
+    assert ref.of("CONV_2D", "uint8").requantize.chain == "float32_product", "which only LiteRT has"
+    assert tflm.of("CONV_2D", "uint8") == tflm.of("CONV_2D")
     for key in ("scheme", "rounding", "chain", "chain_per_channel"):
         assert getattr(ref.of("CONV_2D").requantize, key) == getattr(tflm.of("CONV_2D").requantize, key)
     assert ref.of("LOGISTIC").variant != tflm.of("LOGISTIC").variant
@@ -99,3 +100,29 @@ def test_an_unknown_variant_is_an_error_of_the_profile(tmp_path, corpus):
 
     with pytest.raises(ProfileError, match=r"LOGISTIC.*variant is 'taylor'; allowed: 'float_table', 'fixed_point'"):
         fxsim.simulate(model, np.zeros(model.tensors[model.inputs[0]].shape, np.float32), path)
+
+
+def test_settings_of_a_type_stand_over_those_of_the_op(tmp_path):
+    text = '[requantize]\nrounding = "ties_pos"\n[ops.CONV_2D]\nrequantize = { scheme = "single_rounding" }\n'
+    mine = fxsim.load_numerics(write(tmp_path, text + '[ops."CONV_2D:uint8"]\nrequantize = { chain = "float32" }\n'))
+    general, special = mine.of("CONV_2D", "int8").requantize, mine.of("CONV_2D", "uint8").requantize
+    assert (general.scheme, general.rounding, general.chain) == ("single_rounding", "ties_pos", "float64")
+    assert (special.scheme, special.rounding, special.chain) == ("single_rounding", "ties_pos", "float32")
+    with pytest.raises(ProfileError, match="no such type; allowed: "):
+        fxsim.load_numerics(write(tmp_path, '[ops."CONV_2D:int9"]\nvariant = "x"\n'))
+
+
+def test_what_a_file_says_of_an_op_holds_for_all_its_types(tmp_path):
+    text = 'base = "litert-reference"\n[ops.CONV_2D]\nrequantize = { chain = "float64" }\n'
+    assert fxsim.load_numerics(write(tmp_path, text)).of("CONV_2D", "uint8").requantize.chain == "float64"
+
+
+def test_a_delegate_has_settings_of_its_own(tmp_path):
+    text = '[delegate]\nname = "xnnpack"\n[delegate.ops.CONV_2D]\nrequantize = { scheme = "float32" }\n'
+    mine = fxsim.load_numerics(write(tmp_path, text))
+    assert mine.of("CONV_2D", delegated=True).requantize.scheme == "float32"
+    assert mine.of("CONV_2D").requantize.scheme == "double_rounding"
+    with pytest.raises(ProfileError, match="delegate"):
+        fxsim.load_numerics(write(tmp_path, '[delegate]\nname = "nobody"\n'))
+    with pytest.raises(ProfileError, match=r"delegate.ops.CONV_3D: no such op"):
+        fxsim.load_numerics(write(tmp_path, text.replace("CONV_2D", "CONV_3D")))

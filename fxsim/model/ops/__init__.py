@@ -2,11 +2,12 @@
 
 from fxsim.errors import UnsupportedOp, listed
 from fxsim.model.graph import Graph, Node
-from fxsim.model.ops import conv, elementwise, layout, pool, state
+from fxsim.model.ops import activation, arithmetic, conv, layout, pool, quantize, reduce, softmax, state
 from fxsim.model.ops.base import OpSpec
 from fxsim.model.work import Work
 
-OPS: dict[str, OpSpec] = {s.name: s for m in (conv, pool, elementwise, layout, state) for s in m.SPECS}
+MODULES = (conv, pool, reduce, arithmetic, activation, softmax, quantize, layout, state)
+OPS: dict[str, OpSpec] = {s.name: s for m in MODULES for s in m.SPECS}
 
 
 def spec(op: str) -> OpSpec:
