@@ -1,10 +1,12 @@
 """What the live tests share: values and scales to draw, the tally of one op on one engine, and the comparison."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,17 @@ from hypothesis import strategies as st
 
 from fxsim.errors import DomainError, UnsupportedOp
 from fxsim.importers import parse
+from fxsim.model.graph import ABSENT, Graph
 from fxsim.sim import simulate
 from tests import engines
 
 Array = npt.NDArray[Any]
 EXAMPLES = int(os.environ.get("FXSIM_LIVE_EXAMPLES", "24"))
 """Cases for each op and engine."""
+ROUND = int(os.environ.get("FXSIM_LIVE_ROUND", "0"))
+"""Rounds from 1 on draw other cases: see ``python -m tests.differential``."""
+REPRODUCERS = os.environ.get("FXSIM_LIVE_REPRODUCERS", "")
+"""A folder for the model and the inputs of each mismatch, shrunk as far as it goes."""
 RANGE = {t: (int(np.iinfo(t).min), int(np.iinfo(t).max)) for t in ("int8", "uint8", "int16", "int32")}
 RANGE["int4"] = (-8, 7)
 
@@ -61,12 +68,16 @@ class Tally:
     clamped: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     unsupported: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    """elements compared, by op and type of its first input"""
+    equal: bool = True
 
     def compare(self, model: Model) -> list[Array] | None:
         """Holds every bit of the simulated outputs against the engine's; None if either does not take the model."""
         self.cases += 1
         try:
-            trace = simulate(parse(model.content, self.op), model.inputs, self.engine)
+            graph = parse(model.content, self.op)
+            trace = simulate(graph, model.inputs, self.engine)
         except (
             UnsupportedOp,
             DomainError,
@@ -79,9 +90,24 @@ class Tally:
             self.refused[str(e)] += 1
             return None
         got = [trace.tensor(i) for i in model.outputs]
-        for a, b in zip(got, wanted, strict=True):
-            self._hold(a, b)
+        try:
+            for a, b in zip(got, wanted, strict=True):
+                self._hold(a, b)
+        except AssertionError:
+            self.equal = False
+            self._save(model, wanted)
+            raise
+        self.kinds[_kind(graph)] += sum(a.size for a in got)
         return wanted
+
+    def _save(self, model: Model, wanted: Sequence[Array]) -> None:
+        """Keeps the model, its inputs and what the engine made of them: hypothesis runs the least case last."""
+        if REPRODUCERS:
+            at = Path(REPRODUCERS) / re.sub(r"\W+", "_", f"{self.op}-{self.engine}")
+            at.parent.mkdir(parents=True, exist_ok=True)
+            at.with_suffix(".tflite").write_bytes(model.content)
+            arrays = {f"in{i}": x for i, x in enumerate(model.inputs)} | {f"out{i}": y for i, y in enumerate(wanted)}
+            np.savez(at.with_suffix(".npz"), **arrays)
 
     def _hold(self, got: Array, wanted: Array) -> None:
         assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype)
@@ -111,7 +137,12 @@ class Tally:
             self.clamped += int(np.sum((real < clamp[0] - 0.5) | (real > clamp[1] + 0.5)))
 
     def check(self, least: int, *, ties: bool = False, clamps: bool = False) -> None:
-        """Fails unless ``least`` elements a case were compared, with ties and clamps among them where asked."""
+        """Fails unless ``least`` elements a case were compared, with ties and clamps among them where asked.
+
+        Of the rounds of a differential run, which may draw few cases each, the report tells instead.
+        """
+        if ROUND:
+            return
         refused = sum(self.refused.values())
         assert 2 * refused < self.cases, f"{self} refused: {self.refused}"
         assert 2 * sum(self.unsupported.values()) < self.cases, f"{self} unsupported: {self.unsupported}"
@@ -128,6 +159,14 @@ class Tally:
         lines += [f"  {n} x engine refused: {reason}" for reason, n in self.refused.items()]
         lines += [f"  {n} x fxsim refused: {reason}" for reason, n in self.unsupported.items()]
         return "\n".join(lines)
+
+
+def _kind(graph: Graph) -> str:
+    """What a report counts a model as: its op and the type of the first input, or a network."""
+    if len(graph.nodes) != 1:
+        return "networks"
+    first = [i for i in graph.nodes[0].inputs if i != ABSENT][:1]
+    return " ".join([graph.nodes[0].op, *(graph.tensors[i].qtype.name for i in first)])
 
 
 def explore(cases: st.SearchStrategy[Any], check: Callable[[Any], None], share: float = 1.0) -> None:
@@ -150,7 +189,7 @@ def explore(cases: st.SearchStrategy[Any], check: Callable[[Any], None], share: 
 
     once = settings(max_examples=2, deadline=None, database=None, suppress_health_check=list(HealthCheck))(run)
     for n in range(max(1, round(EXAMPLES * share))):
-        seed(n)(once)()
+        seed(n + 1_000_000 * ROUND)(once)()
 
 
 def f32(x: float) -> float:

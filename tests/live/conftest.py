@@ -1,11 +1,15 @@
 """The tally of one op on one engine, printed when its test ends."""
 
+import os
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from tests.live.cases import ENGINES, Tally
 
+TALLIES = os.environ.get("FXSIM_LIVE_TALLIES", "")
+"""A file that every tally is added to, a JSON object a line."""
 MODULES = {"litert-reference": "ai_edge_litert", "tflm": "tflite_micro"}
 
 
@@ -30,6 +34,9 @@ def tallies(record_property: Callable[[str, object], None]) -> Iterator[Callable
     for tally in made:
         record_property("compared", str(tally))
         print(tally)
+        if TALLIES:
+            with open(TALLIES, "ab") as f:
+                f.write(msgspec.json.encode(tally) + b"\n")
 
 
 @pytest.fixture

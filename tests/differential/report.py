@@ -1,0 +1,97 @@
+"""What the rounds of a differential run add up to: engine x op x type, as a Markdown report."""
+
+import importlib.metadata
+import platform
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from fxsim.files import atomic_write
+
+ENGINES = ("ai-edge-litert", "tflite-micro", "onnxruntime")
+TITLES = {"tflite": "TFLite", "onnx": "ONNX"}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+class Totals:
+    """The sum of many tallies (see :class:`tests.live.cases.Tally`)."""
+
+    def __init__(self) -> None:
+        self.cases = self.elements = self.ties = self.clamped = 0
+        self.equal = True
+        self.rows: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        """(test, engine) -> cases, elements, ..."""
+        self.kinds: dict[str, Counter[str]] = defaultdict(Counter)
+        """op and type -> engine -> elements"""
+        self.reasons: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+
+    def add(self, tally: dict[str, Any]) -> None:
+        """Takes in one tally."""
+        row = self.rows[tally["op"], tally["engine"]]
+        for key in ("cases", "elements", "ties", "clamped"):
+            row[key] += tally[key]
+            setattr(self, key, getattr(self, key) + tally[key])
+        row["mismatches"] += not tally["equal"]
+        self.equal &= tally["equal"]
+        for who in ("refused", "unsupported"):
+            row[who] += sum(tally[who].values())
+            self.reasons[who, tally["engine"]].update(tally[who])
+        for kind, elements in tally["kinds"].items():
+            self.kinds[kind][tally["engine"]] += elements
+
+    def summary(self) -> str:
+        """One sentence."""
+        wrong = sum(r["mismatches"] for r in self.rows.values())
+        compared = self.cases - sum(r["refused"] + r["unsupported"] for r in self.rows.values())
+        return (
+            f"{self.cases:,} cases, of which {compared:,} ran on both sides: {self.elements:,} elements, {self.ties:,} ties, "
+            f"{self.clamped:,} clamped; {wrong} ops with a mismatch"
+        )
+
+
+def _table(headings: list[str], rows: list[list[object]]) -> list[str]:
+    cells = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in rows]
+    return ["| " + " | ".join(r) + " |" for r in (headings, ["---"] * len(headings), *cells)]
+
+
+def text(totals: Totals, kind: str) -> str:
+    """The report."""
+    engines = sorted({e for _, e in totals.rows})
+    lines = [f"# Bit exactness: generated {TITLES[kind]} models", "", totals.summary() + ".", ""]
+    lines += [f"Made by `python -m tests.differential --format {kind} --count {totals.cases} --report FILE`.", ""]
+    lines += [
+        f"{', '.join(f'{p} {_version(p)}' for p in ENGINES)}; {platform.machine()}, Python {platform.python_version()}."
+    ]
+    lines += ["", "## Elements compared, by op and type", ""]
+    lines += _table(
+        ["op, type", *engines],
+        [[k, *(by.get(e, 0) for e in engines)] for k, by in sorted(totals.kinds.items())],
+    )
+    keys = ("cases", "elements", "ties", "clamped", "refused", "unsupported", "mismatches")
+    lines += [
+        "",
+        "## Cases, by test and engine",
+        "",
+        "`refused`: by the engine; `unsupported`: by fxsim, with a reason.",
+        "",
+    ]
+    lines += _table(
+        ["test", "engine", *keys], [[*name, *(row[k] for k in keys)] for name, row in sorted(totals.rows.items())]
+    )
+    for who, title in (("refused", "What the engines refused"), ("unsupported", "What fxsim refused")):
+        found = [(e, r, n) for (w, e), c in sorted(totals.reasons.items()) if w == who for r, n in c.most_common(40)]
+        if found:
+            clean = [[e, n, " ".join(r.replace("|", "/").split())[:200]] for e, r, n in found]
+            lines += ["", f"## {title}", "", *_table(["engine", "cases", "reason"], clean)]
+    return "\n".join(lines) + "\n"
+
+
+def write(path: Path, totals: Totals, kind: str) -> None:
+    """Writes the report."""
+    atomic_write(path, text(totals, kind).encode())
