@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fxsim._version import __version__
 
 if TYPE_CHECKING:
+    from fxsim import layer
     from fxsim.diagnose.compare import Comparison, Divergence, compare
     from fxsim.errors import (
         DomainError,
@@ -81,6 +82,7 @@ __all__ = [
     "__version__",
     "compare",
     "estimate",
+    "layer",
     "list_numerics",
     "list_targets",
     "load_numerics",
@@ -93,6 +95,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """Loads a public name on first use."""
+    if name == "layer":
+        return import_module("fxsim.layer")
     if name not in _HOME:
         raise AttributeError(f"module 'fxsim' has no attribute {name!r}")
     value = getattr(import_module(f"fxsim.{_HOME[name]}"), name)

@@ -30,9 +30,8 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from fxsim.cost import mcu
 from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, memory_cycles
-from fxsim.cost.profiles import CHANNELS_PER_PASS, Mcu, Npu
+from fxsim.cost.profiles import CHANNELS_PER_PASS, Npu
 from fxsim.model.work import Geometry, Work
 
 PART = 8
@@ -198,25 +197,3 @@ def cost(work: Work, npu: Npu) -> Estimate:
     energy += [("idle_pj", npu.idle_power.value * cycles / npu.clock.value * 1e12), ("host_pj", 0.0)]
     bound = binding(compute, per_memory)
     return Estimate(npu.name, cycles, compute, max(per_memory.values()), bound, tuple(flows), tuple(energy))
-
-
-def host_cost(work: Work, npu: Npu, host: Mcu) -> Estimate:
-    """The cost of ``work`` on the NPU's host core, in cycles of the NPU's clock.
-
-    The host works on the NPU's memories, which may be slower than its own. Its energy per cycle covers its memory
-    accesses, so that they are not charged again; the NPU idles meanwhile.
-    """
-    own = mcu.cost(work, host)
-    rename = {host.memory_of(r): npu.memory_of(r) for r in ("constants", "activations")}
-    flows = tuple(Flow(rename[f.memory], f.tensor, f.read_bytes, f.write_bytes) for f in own.flows)
-    per_memory = memory_cycles(flows, npu.bytes_per_cycle)
-    ratio = npu.clock.value / host.clock.value
-    compute = math.ceil(own.compute_cycles * ratio + npu.host_call.value)
-    slowest = max(per_memory.values())
-    cycles = max(math.ceil(own.cycles * ratio + npu.host_call.value), compute, slowest)
-    energy = [("mac_pj", 0.0), *((f"{name}_pj", 0.0) for name in npu.memory)]
-    energy.append(("idle_pj", npu.idle_power.value * cycles / npu.clock.value * 1e12))
-    energy.append(("host_pj", cycles / ratio * host.cycle_pj))
-    return Estimate(
-        host.name, cycles, compute, slowest, binding(compute, per_memory), flows, tuple(energy), own.scratch_bytes
-    )

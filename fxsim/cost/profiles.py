@@ -162,15 +162,12 @@ class NpuArray(Struct, frozen=True):
     """bytes of the weight stream relative to the model's weights"""
 
 
-class Npu(Profile, frozen=True):
+class Accelerator(Profile, frozen=True):
     """A neural processor with its memories, and the MCU core that runs what it cannot."""
 
-    ops: tuple[str, ...]
-    ops_source: str
     host: str
     host_call: q.CallCycles
     memory: dict[str, PricedMemory]
-    array: NpuArray
     mac_energy: q.MacEnergy
     op_energy: q.OpEnergy
     idle_power: q.Power
@@ -179,6 +176,28 @@ class Npu(Profile, frozen=True):
     def memories(self) -> dict[str, Memory]:
         """The memories by name."""
         return dict(self.memory)
+
+
+class Npu(Accelerator, frozen=True):
+    """An Ethos-U-like processor."""
+
+    ops: tuple[str, ...]
+    ops_source: str
+    array: NpuArray
+
+
+class Systolic(Accelerator, frozen=True):
+    """A systolic array of ``rows x columns`` multipliers with an SRAM for each operand, as SCALE-Sim has them.
+
+    Its memories are ``ifmap``, ``filter`` and ``ofmap`` (on chip, half of each usable: they are double-buffered), and one
+    that holds everything. ``mac_energy`` is one product of two ``multiplier_bits`` operands and its addition.
+    """
+
+    rows: q.Count
+    columns: q.Count
+    dataflow: Literal["os", "ws", "is"]
+    multiplier_bits: q.Bits
+    accumulator_bits: q.Bits
 
 
 class VectorUnit(Struct, frozen=True):
@@ -233,7 +252,9 @@ class Dsp(Profile, frozen=True):
 
 RESERVED = ("mac", "core", "idle", "host", "compute", "none", "ifm", "ofm", "weights", "bias", "scratch")
 """names of other columns of a cost table, which a memory must not take"""
-FAMILIES: dict[str, type[Profile]] = {"npu": Npu, "dsp": Dsp, "mcu": Mcu}
+FAMILIES: dict[str, type[Profile]] = {"npu": Npu, "systolic": Systolic, "dsp": Dsp, "mcu": Mcu}
+BUFFERS = ("ifmap", "filter", "ofmap")
+"""the memories that a systolic array must have beside its main one"""
 
 
 def load(path: Path) -> Profile:
@@ -252,6 +273,9 @@ def load(path: Path) -> Profile:
         if not (name.isidentifier() and name.islower()) or name in RESERVED:
             allowed = f"a lower-case identifier other than {listed(RESERVED)}"
             raise ProfileError(f"{path}: key memory.{name}: got {name!r}; allowed: {allowed}")
+    if isinstance(profile, Systolic) and set(profile.memory) != {*BUFFERS, profile.memory_of("activations")}:
+        allowed = f"{listed(BUFFERS)} and one that holds activations and constants"
+        raise ProfileError(f"{path}: key memory: got {listed(profile.memory)}; allowed: {allowed}")
     for key, fastest in _fastest(profile).items():
         peak = profile.peak_macs.value
         if fastest > peak * (1 + 1e-9):
@@ -270,6 +294,8 @@ def _fastest(profile: Profile) -> dict[str, float]:
         a = profile.array
         positions = a.micro_h.value * a.micro_w.value * a.micro_d.value
         return {"array.pixel_pass": positions * CHANNELS_PER_PASS / max(a.pixel_pass.value, 1e-9)}
+    if isinstance(profile, Systolic):
+        return {"rows": profile.rows.value * profile.columns.value}
     assert isinstance(profile, Dsp)
     v = profile.vector
     rate = v.contexts.value * v.mac_issue.value / min(1.0, v.wide_factor.value)

@@ -53,6 +53,7 @@ Bandwidth = Annotated[
 ]
 """``B/cycle`` of the profile's clock, or ``B/s``"""
 Count = Annotated[Constant, Quantity(_units("1"), whole=True)]
+Bits = Annotated[Constant, Quantity(_units("bit"), whole=True)]
 Ratio = Annotated[Constant, Quantity(_units("1"))]
 MacRate = Annotated[Constant, Quantity(_units("MAC/cycle"))]
 CallCycles = Annotated[Constant, _cycles("call")]

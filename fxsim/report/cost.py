@@ -3,7 +3,7 @@
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from fxsim.cost.memory import MemoryPlan, plan
 from fxsim.cost.quantity import constants
 from fxsim.errors import OutputError, listed
 from fxsim.files import atomic_write
+from fxsim.layer import network
 from fxsim.model.graph import Graph
 from fxsim.targets import Target, load_target
 
@@ -33,20 +34,25 @@ def unit_of(column: str) -> str:
     return UNITS.get(column.rsplit("_", 1)[-1], "")
 
 
-def estimate(model: Graph | str | os.PathLike[str], target: str | os.PathLike[str] | Target = "cortex-m4") -> "Cost":
+def estimate(
+    model: Graph | Sequence[Graph] | str | os.PathLike[str],
+    target: str | os.PathLike[str] | Target = "cortex-m4",
+) -> "Cost":
     """Cycles, traffic, energy and memory of one inference of ``model`` on ``target``, layer by layer.
 
     Args:
-        model: a graph, or the path of a model file.
+        model: a graph, the path of a model file, or a list of layers from :mod:`fxsim.layer`.
         target: the name of a shipped target, the path of a profile (.toml), or a loaded target.
 
     Raises:
         ModelError: if the model cannot be read. ProfileError: if the target is unknown or its profile is not sound.
     """
-    if not isinstance(model, Graph):
+    if isinstance(model, str | os.PathLike):
         from fxsim.importers import read
 
         model = read(model)
+    elif not isinstance(model, Graph):
+        model = network(model)
     chosen = target if isinstance(target, Target) else load_target(os.fspath(target))
     layers = estimate_graph(model, chosen.profile, chosen.host)
     return Cost(Path(model.name).name, chosen, layers, plan(model, layers))
