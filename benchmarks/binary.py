@@ -6,17 +6,14 @@
 all. Runs alternate, so that a machine whose speed drifts slows all; medians and the median ratio are printed.
 """
 
-import argparse
 import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import machine
-from fxsim.files import atomic_write
+from benchmarks.machine import machine, options, publish, table
 from fxsim.fixed.binary import xnor_matmul
 from fxsim.fixed.packing import CODECS
 
@@ -57,30 +54,28 @@ def measure(shape: tuple[int, int, int], runs: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--report", type=Path)
-    args = parser.parse_args()
-    lines = [
-        "| rows x products x columns | packed, ms | G products/s | values, ms | numpy float32, ms | numpy / packed |",
-        "|---|---|---|---|---|---|",
-    ]
+    args = options(__doc__, runs=15).parse_args()
+    rows = []
     for shape in SHAPES:
         packed, values, numpy, ratio = measure(shape, args.runs)
+        size = "x".join(map(str, shape))
         rate = np.prod(shape) / packed / 1e6
-        lines.append(
-            f"| {'x'.join(map(str, shape))} | {packed:.4f} | {rate:.0f} | {values:.4f} | {numpy:.4f} | {ratio:.1f} |"
-        )
+        rows.append((size, f"{packed:.4f}", f"{rate:.0f}", f"{values:.4f}", f"{numpy:.4f}", f"{ratio:.1f}"))
+    head = (
+        "rows x products x columns",
+        "packed, ms",
+        "G products/s",
+        "values, ms",
+        "numpy float32, ms",
+        "numpy / packed",
+    )
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "not set")
     notes = (
         f"Medians of {args.runs} alternating runs; products equal in every element. OPENBLAS_NUM_THREADS: {threads}. "
         f"{machine('numba', 'llvmlite', 'numpy')}.\n\nMade by "
         f"`python -m benchmarks.binary --runs {args.runs}`."
     )
-    text = "# Binary matrix products\n\n" + "\n".join(lines) + "\n\n" + notes + "\n"
-    print(text)
-    if args.report:
-        atomic_write(args.report, text.encode())
+    publish(f"# Binary matrix products\n\n{table(head, rows)}\n\n{notes}\n", args.report)
 
 
 if __name__ == "__main__":

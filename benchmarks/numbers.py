@@ -1,11 +1,11 @@
 """Fixed-point speed on one thread, side by side with apytypes, fxpmath and numpy in one run.
 
-    OPENBLAS_NUM_THREADS=1 python -m benchmarks.numbers [--runs 9] [--report reports/numbers_speed.md]
+    OPENBLAS_NUM_THREADS=1 FXSIM_CORPUS=<folder> python -m benchmarks.numbers [--runs 9] [--report reports/numbers.md]
 
-Runs alternate; medians and the ratio to the best of the others are printed. Every result is checked against numpy first.
+The same command makes the whole report: casts against reference libraries, speed, :mod:`benchmarks.prove` and
+:mod:`benchmarks.rules`. Runs alternate; medians and ratios to fxsim are printed. Every result is checked first.
 """
 
-import argparse
 import os
 import statistics
 import time
@@ -19,13 +19,16 @@ from fxpmath import Fxp
 
 import fxsim
 import fxsim.fixed as fx
-from benchmarks.machine import machine
-from fxsim.files import atomic_write
+from benchmarks import prove, rules
+from benchmarks.machine import machine, options, publish, table
 from fxsim.fixed.names import overflow_rule, rounding_name
 from fxsim.kernels.cast import cast_raw
 
 N = 1_000_000
 Work = dict[str, Callable[[], object]]
+FXPMATH, PYTHON = "fxpmath (1/50 of the data)", "Python ints (1/50 of the data)"
+SHARES = {FXPMATH: 50.0, PYTHON: 50.0}
+"""who is so slow that it gets a part of the data -> by how much its time is multiplied"""
 
 
 def quantize(rng: np.random.Generator) -> tuple[str, int, Work]:
@@ -47,7 +50,7 @@ def quantize(rng: np.random.Generator) -> tuple[str, int, Work]:
             "fxsim": lambda: fx.quantize(x, "Q8.8"),
             "numpy": numpy,
             "apytypes": lambda: cast(wide()),
-            "fxpmath (1/50 of the data)": lambda: Fxp(few, signed=True, n_word=16, n_frac=8, rounding="around"),
+            FXPMATH: lambda: Fxp(few, signed=True, n_word=16, n_frac=8, rounding="around"),
         },
     )
 
@@ -69,6 +72,35 @@ def multiply(rng: np.random.Generator) -> tuple[str, int, Work]:
             "numpy": numpy,
             "apytypes": lambda: (x * y).cast(4, 4, QuantizationMode.TIES_EVEN, OverflowMode.SAT),
         },
+    )
+
+
+def wide(rng: np.random.Generator) -> tuple[str, int, Work]:
+    """Q20.20 * Q20.20 -> Q32.32, products of 80 bits, ties to even, saturating: ns per element."""
+    a, b = (rng.integers(-(1 << 39), 1 << 39, N) for _ in range(2))
+    few = slice(0, N // 50)
+    python = [[int(v) for v in x[few]] for x in (a, b)]
+
+    def ours() -> np.ndarray:
+        return fx.mul(a, "Q20.20", b, "Q20.20", "Q32.32", "ties_even", "saturate")
+
+    def ints() -> object:
+        # 8 bits are dropped: none of 40 + 40 fraction bits is lost in Python's own integers
+        low, high = -(1 << 63), (1 << 63) - 1
+        tie, half = (1 << 8) - 1, 1 << 7
+        result = []
+        for x, y in zip(*python, strict=True):
+            p = x * y
+            k = (p + half) >> 8
+            k -= (p & tie) == half and k & 1
+            result.append(min(max(k, low), high))
+        return result
+
+    assert ours()[few].tolist() == ints()
+    return (
+        "Q20.20 times Q20.20 to Q32.32 (80-bit products), ties even, saturate; ns per element",
+        N,
+        {"fxsim": ours, PYTHON: ints},
     )
 
 
@@ -135,31 +167,33 @@ def vectors() -> str:
             f(c.raw.astype(np.int64), c.shift, c.bits, c.signed, c.wrap_bits, policy.quirk, out)
             cases, compared, wrong = cases + 1, compared + out.size, wrong + int(np.sum(out != c.expected))
         lines.append(f"| {dialect} | {cases:,} | {compared:,} | {wrong} |")
-    return "\n".join(lines) + "\n\n"
+    return "\n".join(lines)
+
+
+def speed(runs: int) -> str:
+    """Every work of this page, side by side."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for title, amount, work in (quantize(rng), multiply(rng), wide(rng), matmul(rng)):
+        seconds = measure(work, runs)
+        for name, s in seconds.items():
+            share = SHARES.get(name, 1.0)
+            figure = s * share * 1e9 / amount if amount > 0 else -amount / s / 1e9
+            rows.append((title, name, f"{figure:.3g}", f"{s * share / seconds['fxsim']:.1f}"))
+    return (
+        f"## Speed, one thread\n\n{table(('work', 'who', 'figure', 'time / fxsim'), rows)}\n\n"
+        f"Medians of {runs} alternating runs; every result equals the others' first, apytypes' matmul excepted."
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--report", type=Path)
-    args = parser.parse_args()
-    rng = np.random.default_rng(0)
-    lines = ["| work | who | figure | time / fxsim |", "|---|---|---|---|"]
-    for title, amount, work in (quantize(rng), multiply(rng), matmul(rng)):
-        seconds = measure(work, args.runs)
-        for name, s in seconds.items():
-            share = 50.0 if "1/50" in name else 1.0
-            figure = s * share * 1e9 / amount if amount > 0 else -amount / s / 1e9
-            lines.append(f"| {title} | {name} | {figure:.3g} | {s * share / seconds['fxsim']:.1f} |")
-    text = (
-        "# Fixed-point numbers: exactness and speed\n\n" + vectors() + "## Speed, one thread\n\n" + "\n".join(lines)
-        + f"\n\nMedians of {args.runs} alternating runs; every result equals numpy's first, apytypes' matmul excepted. "
-        f"{machine('fxsim', 'numba', 'numpy', 'apytypes', 'fxpmath')}.\n\n"
-        f"Made by `FXSIM_CORPUS=<folder> python -m benchmarks.numbers --runs {args.runs}`.\n"
-    )  # fmt: skip
-    print(text)
-    if args.report:
-        atomic_write(args.report, text.encode())
+    args = options(__doc__, runs=9).parse_args()
+    parts = [vectors(), speed(args.runs), prove.sections(max(1, args.runs // 2)), rules.sections()]
+    versions = machine("fxsim", "numba", "numpy", "apytypes", "fxpmath", "bitwuzla")
+    end = f"{versions}.\n\nMade by `FXSIM_CORPUS=<folder> python -m benchmarks.numbers --runs {args.runs}`."
+    publish(
+        "\n\n".join(("# Fixed-point numbers: exactness, speed, proofs", *filter(None, parts), end)) + "\n", args.report
+    )
 
 
 if __name__ == "__main__":

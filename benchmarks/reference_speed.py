@@ -6,7 +6,6 @@
 all. Runs alternate, so that a machine whose speed drifts slows both; medians and the median ratio are printed.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -16,8 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import fxsim
-from benchmarks.machine import machine
-from fxsim.files import atomic_write
+from benchmarks.machine import machine, options, publish
 from fxsim.numerics import load_numerics
 from fxsim.sim.inputs import load_inputs, make_batch
 from fxsim.sim.plan import prepare
@@ -66,10 +64,8 @@ def measure(path: Path, runs: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__, runs=15)
     parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--report", type=Path)
     args = parser.parse_args()
     lines = [
         "| model | LiteRT reference, ms | fxsim run, ms | fxsim / LiteRT | fxsim.simulate, ms | simulate / LiteRT |",
@@ -86,10 +82,7 @@ def main() -> None:
         f"{machine('fxsim', 'numba', 'numpy', 'ai-edge-litert')}.\n\nMade by `python -m benchmarks.reference_speed "
         f"{' '.join(p.name for p in args.models)} --runs {args.runs}`."
     )
-    text = "# Speed against LiteRT's reference kernels\n\n" + "\n".join(lines) + "\n\n" + notes + "\n"
-    print(text)
-    if args.report:
-        atomic_write(args.report, text.encode())
+    publish("# Speed against LiteRT's reference kernels\n\n" + "\n".join(lines) + "\n\n" + notes + "\n", args.report)
 
 
 if __name__ == "__main__":

@@ -21,17 +21,20 @@ if TYPE_CHECKING:
         ProfileError,
         UnsupportedOp,
     )
-    from fxsim.importers import read
+    from fxsim.importers import read, survey
     from fxsim.model.graph import Graph
     from fxsim.numerics import Accumulator, NumericsProfile, list_numerics, load_numerics
     from fxsim.report.cost import Cost, estimate
     from fxsim.sim import simulate
     from fxsim.sim.registers import needed_bits, worst_input
+    from fxsim.sim.support import Gap, unsupported
     from fxsim.sim.trace import Trace
     from fxsim.targets import list_targets
 
 _HOME = {
     "read": "importers",
+    "survey": "importers",
+    "unsupported": "sim.support",
     "simulate": "sim",
     "compare": "diagnose.compare",
     "estimate": "report.cost",
@@ -43,6 +46,7 @@ _HOME = {
     "Accumulator": "numerics",
     "NumericsProfile": "numerics",
     "Graph": "model.graph",
+    "Gap": "sim.support",
     "Trace": "sim.trace",
     "Comparison": "diagnose.compare",
     "Divergence": "diagnose.compare",
@@ -71,6 +75,7 @@ __all__ = [
     "DomainError",
     "DumpError",
     "FxsimError",
+    "Gap",
     "Graph",
     "InputError",
     "ModelError",
@@ -89,6 +94,8 @@ __all__ = [
     "needed_bits",
     "read",
     "simulate",
+    "survey",
+    "unsupported",
     "worst_input",
 ]
 

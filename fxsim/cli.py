@@ -99,6 +99,23 @@ def run(
 
 
 @app.command()
+def check(model: Model, numerics: Numerics = "litert-reference") -> None:
+    """List everything of a model that cannot be simulated, before anything runs. Exit code 2 if there is anything."""
+    from fxsim.sim.support import known_ops
+
+    graph = fxsim.survey(model)
+    found = fxsim.unsupported(graph, numerics)
+    if not found:
+        count = sum(len(g.nodes) for g in (graph, *graph.called))
+        terminal.say(out, f"all {count} layers of {model.name} can be simulated as {numerics}", "green")
+        return
+    out.print(terminal.gaps(found, model.name, numerics))
+    if any(g.op not in known_ops() for g in found):
+        terminal.say(out, f"supported ops: {', '.join(known_ops())}")
+    raise typer.Exit(2)
+
+
+@app.command()
 def compare(
     model: Model,
     against: Annotated[Path, typer.Option("--against", "-a", help="The dump: an .npz file.")],

@@ -7,21 +7,21 @@ import os
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from fxsim import hwfiles
 from fxsim.arith.multiplier import CHAINS
 from fxsim.arith.overflow import OVERFLOWS, POLICIES
-from fxsim.arith.requantize import SCHEMES
+from fxsim.arith.requantize import SCHEMES, WIDE_SCHEMES
 from fxsim.arith.rounding import RULES
 from fxsim.errors import ProfileError, listed
 from fxsim.model.ops import OPS
 from fxsim.model.qtype import TYPES
 
-MIN_BITS, MAX_BITS, LAYER_BITS = 2, 63, 32
-"""widths of an accumulator; of one that a layer requantizes, the last"""
+MIN_BITS, MAX_BITS = 2, 64
+"""widths of an accumulator"""
 Order = Literal["sequential", "tree", "lanes", "pairs16", "spill16", "float32", "float16"]
 Verified = Literal["live", "vectors", "source", "none"]
 
@@ -52,6 +52,8 @@ class Accumulator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Raises ProfileError on a value that no kernel has."""
+        _among("order", self.order, get_args(Order))
+        _among("at", self.at, ("step", "end"))
         least = {"tree": 2, "lanes": 1}.get(self.order, 0)
         for key, low, high in (
             ("bits", MIN_BITS, MAX_BITS),
@@ -59,9 +61,9 @@ class Accumulator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("product_shift", 0, 62),
             ("product_bits", 0, 62),
         ):
-            if not low <= getattr(self, key) <= high:
+            if not isinstance(getattr(self, key), int) or not low <= getattr(self, key) <= high:
                 what = f" with order {self.order!r}" if key == "lanes" else ""
-                raise ProfileError(f"{key} is {getattr(self, key)}{what}; allowed: {low}..{high}")
+                raise ProfileError(f"{key} is {getattr(self, key)!r}{what}; allowed: {low}..{high}")
         if self.order in ("spill16",) and self.lanes % 2:
             raise ProfileError(f"lanes is {self.lanes} with order {self.order!r}; allowed: even numbers")
         _among("overflow", self.overflow, POLICIES)
@@ -79,19 +81,30 @@ class Accumulator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an accumulator becomes an output integer.
 
-    ``scheme``: see :mod:`fxsim.arith.requantize`; ``rounding``: the rule of the (last) rounding;
-    ``chain`` and ``chain_per_channel``: how the real scale is computed, for one scale and for one a channel.
+    ``scheme``: see :mod:`fxsim.arith.requantize`; ``rounding``: the rule of the (last) rounding; ``wide``: what stands in
+    for an integer scheme where the accumulator has more than 32 bits;
+    ``chain`` and ``chain_per_channel``: how the real scale is computed, for one scale and for one a channel; ``lanes``
+    and ``tail``: output channels beyond the last full block of so many lanes are rounded by that rule instead, or
+    elements, as ``lanes_over`` says;
+    ``bound``: a fused activation's bound is rounded before the zero point is added, or with it in the sum.
     """
 
     scheme: str = "double_rounding"
     rounding: str = "ties_away"
     chain: str = "float64"
     chain_per_channel: str = "float64"
+    lanes: int = 0
+    tail: str = "ties_away"
+    lanes_over: Literal["channels", "elements"] = "channels"
+    bound: Literal["rounded", "summed"] = "rounded"
+    wide: str = "reduced_multiplier"
 
     def __post_init__(self) -> None:
         """Raises ProfileError on a name that there is not."""
         _among("scheme", self.scheme, SCHEMES)
+        _among("wide", self.wide, WIDE_SCHEMES)
         _among("rounding", self.rounding, RULES)
+        _among("tail", self.tail, RULES)
         _among("chain", self.chain, CHAINS)
         _among("chain_per_channel", self.chain_per_channel, CHAINS)
 
@@ -129,16 +142,8 @@ class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requantize: Requantize = Requantize()
     ops: dict[str, OpNumerics] = {}
     delegate: Delegate | None = None
-
-    def __post_init__(self) -> None:
-        """Raises ProfileError on an accumulator that no layer can requantize."""
-        for where, a in (
-            ("accumulator", self.accumulator),
-            *((f"ops.{op}", n.accumulator) for op, n in self.ops.items()),
-            *((f"delegate.ops.{op}", n.accumulator) for op, n in (self.delegate.ops if self.delegate else {}).items()),
-        ):
-            if a.bits > LAYER_BITS:
-                raise ProfileError(f"{where}: bits is {a.bits}; allowed: {MIN_BITS}..{LAYER_BITS}")
+    rewrite: Literal["", "onnxruntime"] = ""
+    """how the engine rewrites a graph before it runs it: see :func:`fxsim.sim.plan.as_executed`"""
 
     def of(self, op: str, dtype: str = "", *, delegated: bool = False) -> OpNumerics:
         """The arithmetic of ``op`` on inputs of type ``dtype``, in the engine itself or in its delegate."""

@@ -3,11 +3,13 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from msgspec.structs import replace
 
 from fxsim import hwfiles
-from fxsim.cost.profiles import Accelerator, Mcu, Profile, Systolic, load
+from fxsim.cost import mcu_targets
+from fxsim.cost.profiles import Accelerator, Dsp, Mcu, Overlap, Profile, Systolic, load
 from fxsim.cost.quantity import Constant
 from fxsim.errors import ProfileError, listed
 
@@ -45,6 +47,20 @@ def describe_targets() -> tuple[list[str], list[list[str]]]:
         p = t.profile
         rows.append([name, t.kind, p.description, f"{p.clock.value / 1e6:g} MHz", f"{p.peak_macs.value:g}", p.evidence])
     return ["target", "kind", "what", "clock", "MAC/cycle", "evidence"], rows
+
+
+def overlapped(target: Target, overlap: str) -> Target:
+    """The target with computing and fetching overlapped in that way.
+
+    Raises:
+        ProfileError: if there is no such way, or the target's model has no choice of it.
+    """
+    ways = get_args(Overlap)
+    if overlap not in ways:
+        raise ProfileError(f"overlap is {overlap!r}; allowed: {listed(ways)}")
+    if not isinstance(target.profile, Mcu | Dsp):
+        raise ProfileError(f"overlap on {target.name}, a {target.kind}: its model has one of its own; allowed: mcu and dsp")
+    return Target(replace(target.profile, overlap=overlap), target.host)
 
 
 SYSTOLIC = re.compile(r"systolic-(\d{1,5})x(\d{1,5})-(os|ws|is)(?:-(int8|int4|int2|binary))?(?:-bw(\d{1,6}))?")
@@ -85,6 +101,17 @@ def _sized(base: Systolic, name: str, parts: re.Match[str]) -> Systolic:
     )
 
 
+def _system_and_mode(within: str, name: str) -> tuple[str, str]:
+    """``deep-embedded``, ``sram-only`` or ``deep-embedded,sram-only`` as a system and a memory mode of an NPU."""
+    parts = [p.strip() for p in within.split(",")]
+    modes = hwfiles.names("npu/modes")
+    mode = [p for p in parts if p.lower().replace("_", "-") in modes]
+    system = [p for p in parts if p not in mode]
+    if len(mode) > 1 or len(system) > 1 or not all(parts):
+        raise ProfileError(f"target {name!r}: allowed behind @: a system, a memory mode ({listed(modes)}), or both")
+    return (system or [""])[0], (mode or [""])[0]
+
+
 def _file_of(name: str) -> Path:
     for kind in FAMILIES:
         if name in hwfiles.names(kind):
@@ -92,6 +119,7 @@ def _file_of(name: str) -> Path:
     known = list_targets()
     raise ProfileError(
         f"no target {name!r}; there are: {listed(known)}, systolic-RxC-DATAFLOW such as systolic-16x16-ws, "
+        f"CORE+LIBRARY@CLOCK such as cortex-m4+x-cube-ai-9@80MHz, NPU@SYSTEM,MODE such as ethos-u55-128@sram-only, "
         f"or the path of a .toml file{hwfiles.nearest(name, known)}"
     )
 
@@ -103,15 +131,18 @@ def load_target(name_or_path: str | Path) -> Target:
         ProfileError: if there is none, or its profile is not sound.
     """
     text = str(name_or_path)
+    if not text.lower().endswith(".toml") and mcu_targets.is_core(text):
+        return Target(mcu_targets.named(text))
     array = SYSTOLIC.fullmatch(text)
+    text, at, within = text.partition("@")
     path = Path(text) if text.lower().endswith(".toml") else _file_of("systolic-32x32-os" if array else text)
-    profile = load(path)
+    profile = load(path, *_system_and_mode(within, text)) if at else load(path)
     if array and isinstance(profile, Systolic):
         profile = _sized(profile, text, array)
     if not isinstance(profile, Accelerator):
         return Target(profile)
     beside = path.parent / profile.host if profile.host.endswith(".toml") else None
-    host = load(beside or hwfiles.find("mcu", profile.host))
+    host = load(beside) if beside else mcu_targets.named(profile.host)
     if not isinstance(host, Mcu):
         raise ProfileError(f"{path}: key host: got {profile.host!r}, a {host.kind}; allowed: an mcu profile")
     return Target(profile, host)

@@ -8,6 +8,7 @@ import flatbuffers
 import numpy as np
 import numpy.typing as npt
 import tflite
+from flatbuffers import flexbuffers
 
 ABSENT = -1
 """The index of an input that is left out."""
@@ -21,9 +22,59 @@ OPS: dict[str, tuple[str, int]] = {
     "ADD": ("AddOptions", 2),
     "MUL": ("MulOptions", 2),
     "MEAN": ("ReducerOptions", 2),
+    "SUB": ("SubOptions", 3),
+    "DIV": ("DivOptions", 2),
+    "SQUARED_DIFFERENCE": ("SquaredDifferenceOptions", 2),
+    "MAXIMUM": ("MaximumMinimumOptions", 2),
+    "MINIMUM": ("MaximumMinimumOptions", 2),
+    "FLOOR_DIV": ("FloorDivOptions", 2),
+    "FLOOR_MOD": ("FloorModOptions", 2),
+    "TANH": ("", 2),
+    "ELU": ("", 1),
+    "GELU": ("GeluOptions", 2),
+    "HARD_SWISH": ("HardSwishOptions", 1),
+    "EXP": ("ExpOptions", 2),
+    "LOG": ("", 2),
+    "SQRT": ("", 2),
+    "RSQRT": ("", 3),
+    "RELU": ("", 2),
+    "RELU6": ("", 2),
+    "RELU_N1_TO_1": ("", 1),
+    "RELU_0_TO_1": ("", 1),
+    "LEAKY_RELU": ("LeakyReluOptions", 2),
+    "PRELU": ("", 1),
+    "ABS": ("AbsOptions", 3),
+    "NEG": ("NegOptions", 1),
+    "SQUARE": ("SquareOptions", 1),
+    "LOG_SOFTMAX": ("LogSoftmaxOptions", 2),
+    "L2_NORMALIZATION": ("L2NormOptions", 2),
+    "SUM": ("ReducerOptions", 2),
+    "REDUCE_PROD": ("ReducerOptions", 2),
+    "REDUCE_MAX": ("ReducerOptions", 2),
+    "REDUCE_MIN": ("ReducerOptions", 2),
+    "REDUCE_ANY": ("ReducerOptions", 1),
+    "REDUCE_ALL": ("ReducerOptions", 1),
+    "ARG_MAX": ("ArgMaxOptions", 2),
+    "ARG_MIN": ("ArgMinOptions", 2),
+    "CUMSUM": ("CumsumOptions", 1),
+    "EQUAL": ("EqualOptions", 2),
+    "NOT_EQUAL": ("NotEqualOptions", 2),
+    "LESS": ("LessOptions", 2),
+    "LESS_EQUAL": ("LessEqualOptions", 2),
+    "GREATER": ("GreaterOptions", 2),
+    "GREATER_EQUAL": ("GreaterEqualOptions", 2),
+    "LOGICAL_AND": ("LogicalAndOptions", 1),
+    "LOGICAL_OR": ("LogicalOrOptions", 1),
+    "LOGICAL_NOT": ("LogicalNotOptions", 1),
+    "SELECT": ("SelectOptions", 1),
+    "SELECT_V2": ("SelectV2Options", 1),
     "AVERAGE_POOL_2D": ("Pool2DOptions", 2),
     "MAX_POOL_2D": ("Pool2DOptions", 2),
     "PAD": ("PadOptions", 2),
+    "SVDF": ("SVDFOptions", 3),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": ("UnidirectionalSequenceLSTMOptions", 3),
+    "BATCH_MATMUL": ("BatchMatMulOptions", 2),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", 3),
     "RESHAPE": ("ReshapeOptions", 1),
     "SOFTMAX": ("SoftmaxOptions", 2),
     "LOGISTIC": ("", 2),
@@ -35,18 +86,65 @@ OPS: dict[str, tuple[str, int]] = {
     "TRANSPOSE": ("TransposeOptions", 2),
     "PACK": ("PackOptions", 2),
     "SHAPE": ("ShapeOptions", 1),
+    "SQUEEZE": ("SqueezeOptions", 1),
+    "EXPAND_DIMS": ("ExpandDimsOptions", 1),
+    "UNPACK": ("UnpackOptions", 2),
+    "SPLIT": ("SplitOptions", 2),
+    "REVERSE_V2": ("ReverseV2Options", 2),
+    "REVERSE_SEQUENCE": ("ReverseSequenceOptions", 1),
+    "TILE": ("TileOptions", 2),
+    "BROADCAST_TO": ("BroadcastToOptions", 2),
+    "SLICE": ("SliceOptions", 2),
+    "GATHER": ("GatherOptions", 2),
+    "GATHER_ND": ("GatherNdOptions", 2),
+    "EMBEDDING_LOOKUP": ("", 2),
+    "ONE_HOT": ("OneHotOptions", 1),
+    "SCATTER_ND": ("ScatterNdOptions", 1),
+    "TOPK_V2": ("TopKV2Options", 2),
+    "PADV2": ("PadV2Options", 2),
+    "MIRROR_PAD": ("MirrorPadOptions", 2),
+    "SPACE_TO_DEPTH": ("SpaceToDepthOptions", 2),
+    "DEPTH_TO_SPACE": ("DepthToSpaceOptions", 1),
+    "SPACE_TO_BATCH_ND": ("SpaceToBatchNDOptions", 2),
+    "BATCH_TO_SPACE_ND": ("BatchToSpaceNDOptions", 2),
+    "RANK": ("RankOptions", 1),
+    "FILL": ("FillOptions", 2),
+    "ZEROS_LIKE": ("ZerosLikeOptions", 1),
+    "RANGE": ("RangeOptions", 1),
+    "BROADCAST_ARGS": ("", 1),
+    "CAST": ("CastOptions", 1),
+    "RESIZE_BILINEAR": ("ResizeBilinearOptions", 3),
+    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", 3),
     "VAR_HANDLE": ("VarHandleOptions", 1),
     "READ_VARIABLE": ("ReadVariableOptions", 1),
     "ASSIGN_VARIABLE": ("AssignVariableOptions", 1),
     "CALL_ONCE": ("CallOnceOptions", 1),
 }
-_ENUMS = {"padding": tflite.Padding, "fused_activation_function": tflite.ActivationFunctionType}
+_ENUMS = {
+    "padding": tflite.Padding,
+    "fused_activation_function": tflite.ActivationFunctionType,
+    "output_type": tflite.TensorType,
+}
 
 
 def nibbles(data: Array) -> Array:
     """int4 values as the format packs them: two a byte, the first in the low half."""
     flat = np.append(data.reshape(-1), np.zeros(data.size % 2, data.dtype)).astype(np.uint8) & 15
     return flat[::2] | flat[1::2] << 4
+
+
+def quarters(data: Array) -> Array:
+    """int2 values as the format packs them: four a byte, the first in the lowest bits."""
+    flat = np.append(data.reshape(-1), np.zeros(-data.size % 4, data.dtype)).astype(np.uint8) & 3
+    return flat[::4] | flat[1::4] << 2 | flat[2::4] << 4 | flat[3::4] << 6
+
+
+_CUSTOM = 0
+"""the version that marks a custom op in the making"""
+PACKED = {"int4": nibbles, "int2": quarters}
+"""types that numpy lacks -> how the format packs them"""
+TYPES = {"INT2": 19}
+"""``TensorType`` codes that the generated accessors lack"""
 
 
 def _camel(name: str) -> str:
@@ -78,25 +176,27 @@ class Builder:
         zero_point: int | Sequence[int] | None = None,
         axis: int | None = None,
         data: npt.ArrayLike | None = None,
+        variable: bool = False,
     ) -> int:
-        """Adds a tensor and returns its index. ``dtype``: numpy's name, ``int4`` or ``resource``; ``data`` is raw."""
+        """Adds a tensor and returns its index. ``dtype``: numpy's name, ``int4``, ``int2``, ``resource``; ``data`` is raw."""
         fb = self._fb
         buffer = 0
         if data is not None:
-            raw = np.asarray(data, np.int8 if dtype == "int4" else dtype)
+            raw = np.asarray(data, np.int8 if dtype in PACKED else dtype)
             if raw.size != int(np.prod(shape, dtype=np.int64)):
                 raise ValueError(f"{name}: {raw.size} values for shape {list(shape)}")
-            self._buffers.append(self._buffer(nibbles(raw) if dtype == "int4" else raw))
+            self._buffers.append(self._buffer(PACKED.get(dtype, lambda values: values)(raw)))
             buffer = len(self._buffers) - 1
         quant = 0 if scale is None else self._quant(scale, zero_point, axis)
         label, dims = fb.CreateString(name), fb.CreateNumpyVector(np.asarray(shape, np.int32))
         tflite.TensorStart(fb)
         tflite.TensorAddName(fb, label)
         tflite.TensorAddShape(fb, dims)
-        tflite.TensorAddType(fb, getattr(tflite.TensorType, dtype.upper()))
+        tflite.TensorAddType(fb, TYPES.get(dtype.upper()) or getattr(tflite.TensorType, dtype.upper()))
         tflite.TensorAddBuffer(fb, buffer)
         if quant:
             tflite.TensorAddQuantization(fb, quant)
+        tflite.TensorAddIsVariable(fb, variable)
         self._now.tensors.append(tflite.TensorEnd(fb))
         return len(self._now.tensors) - 1
 
@@ -106,7 +206,13 @@ class Builder:
         return self.tensor(name, data.shape, dtype, data=data)
 
     def op(
-        self, op: str, inputs: Sequence[int], outputs: Sequence[int], version: int | None = None, **options: Any
+        self,
+        op: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        version: int | None = None,
+        intermediates: Sequence[int] = (),
+        **options: Any,
     ) -> Self:
         """Adds an op. ``options`` bear the schema's names; enums go by name, sequences become vectors.
 
@@ -118,14 +224,32 @@ class Builder:
         if code not in self._codes:
             self._codes.append(code)
         made = self._options(table, options) if table else 0
-        ins, outs = (fb.CreateNumpyVector(np.asarray(v, np.int32)) for v in (inputs, outputs))
+        ins, outs, within = (fb.CreateNumpyVector(np.asarray(v, np.int32)) for v in (inputs, outputs, intermediates))
         tflite.OperatorStart(fb)
         tflite.OperatorAddOpcodeIndex(fb, self._codes.index(code))
         tflite.OperatorAddInputs(fb, ins)
         tflite.OperatorAddOutputs(fb, outs)
+        tflite.OperatorAddIntermediates(fb, within)
         if table:
             tflite.OperatorAddBuiltinOptionsType(fb, getattr(tflite.BuiltinOptions, table))
             tflite.OperatorAddBuiltinOptions(fb, made)
+        self._now.operators.append(tflite.OperatorEnd(fb))
+        return self
+
+    def custom(self, code: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None) -> Self:
+        """Adds a custom op. ``options``: a dict becomes a flexbuffer, bytes are written as they are, None leaves them out."""
+        fb = self._fb
+        if (code, _CUSTOM) not in self._codes:
+            self._codes.append((code, _CUSTOM))
+        raw = options if isinstance(options, bytes) or options is None else bytes(flexbuffers.Dumps(options))
+        made = 0 if raw is None else fb.CreateByteVector(raw)
+        ins, outs = (fb.CreateNumpyVector(np.asarray(v, np.int32)) for v in (inputs, outputs))
+        tflite.OperatorStart(fb)
+        tflite.OperatorAddOpcodeIndex(fb, self._codes.index((code, _CUSTOM)))
+        tflite.OperatorAddInputs(fb, ins)
+        tflite.OperatorAddOutputs(fb, outs)
+        if made:
+            tflite.OperatorAddCustomOptions(fb, made)
         self._now.operators.append(tflite.OperatorEnd(fb))
         return self
 
@@ -170,8 +294,14 @@ class Builder:
         return result
 
     def _code(self, op: str, version: int) -> int:
-        fb, number = self._fb, getattr(tflite.BuiltinOperator, op)
+        fb, custom = self._fb, 0
+        if version == _CUSTOM:
+            number, version, custom = tflite.BuiltinOperator.CUSTOM, 1, fb.CreateString(op)
+        else:
+            number = getattr(tflite.BuiltinOperator, op)
         tflite.OperatorCodeStart(fb)
+        if custom:
+            tflite.OperatorCodeAddCustomCode(fb, custom)
         tflite.OperatorCodeAddDeprecatedBuiltinCode(fb, min(number, 127))
         tflite.OperatorCodeAddVersion(fb, version)
         tflite.OperatorCodeAddBuiltinCode(fb, number)

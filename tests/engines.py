@@ -1,4 +1,4 @@
-"""Live inference engines, asked from Python: LiteRT's reference kernels and TensorFlow Lite for Microcontrollers.
+"""Live inference engines, asked from Python: LiteRT with each of its sets of kernels, TensorFlow Lite for Microcontrollers.
 
 Every function makes a fresh interpreter. Engines that are not installed skip the test that asks them.
 """
@@ -51,21 +51,85 @@ def litert_reference_sequence(content: bytes, sequence: Sequence[Inputs]) -> lis
     Raises:
         Refused: if the engine does not take the model.
     """
-    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert (the test extra)")
-    results = []
+    return _litert_tensors(content, sequence, "BUILTIN_REF")
+
+
+def litert_optimized(content: bytes, inputs: Inputs) -> dict[int, Array]:
+    """One inference by LiteRT's optimized kernels: every tensor that holds values, by its index."""
+    return litert_optimized_sequence(content, [inputs])[0]
+
+
+def litert_optimized_sequence(content: bytes, sequence: Sequence[Inputs]) -> list[dict[int, Array]]:
+    """Several inferences on one interpreter, as a model with state needs.
+
+    Raises:
+        Refused: if the engine does not take the model.
+    """
+    return _litert_tensors(content, sequence, "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
+
+
+def litert_xnnpack(content: bytes, inputs: Inputs) -> list[Array]:
+    """One inference by LiteRT as it comes, with its XNNPACK delegate: the model's outputs."""
+    return litert_xnnpack_sequence(content, [inputs])[0]
+
+
+def litert_xnnpack_sequence(content: bytes, sequence: Sequence[Inputs]) -> list[list[Array]]:
+    """Several inferences on one interpreter, as a model with state needs. Tensors within the delegate do not show.
+
+    Raises:
+        Refused: if the engine does not take the model.
+    """
+    litert, results = _litert(), []
+    with _refusals():
+        engine = litert.Interpreter(model_content=content, num_threads=1)
+        engine.allocate_tensors()
+        outputs = [d["index"] for d in engine.get_output_details()]
+        for inputs in sequence:
+            _invoke(engine, inputs)
+            results.append([np.array(engine.get_tensor(i)) for i in outputs])
+    return results
+
+
+def litert_delegated(content: bytes) -> int:
+    """How many layers of the model LiteRT's XNNPACK delegate computes.
+
+    Raises:
+        Refused: if the engine does not take the model.
+    """
+    litert = _litert()
+    with _refusals():
+        counts = []
+        for resolver in ("BUILTIN", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"):
+            engine = litert.Interpreter(
+                model_content=content, experimental_op_resolver_type=getattr(litert.OpResolverType, resolver)
+            )
+            engine.allocate_tensors()
+            counts.append([d["op_name"] for d in engine._get_ops_details()].count("DELEGATE"))
+        return counts[0] - counts[1]
+
+
+def _litert() -> Any:
+    return pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert (the test extra)")
+
+
+def _invoke(engine: Any, inputs: Inputs) -> None:
+    for detail, value in zip(engine.get_input_details(), inputs, strict=True):
+        engine.set_tensor(detail["index"], value)
+    engine.invoke()
+
+
+def _litert_tensors(content: bytes, sequence: Sequence[Inputs], resolver: str) -> list[dict[int, Array]]:
+    litert, results = _litert(), []
     with _refusals():
         engine = litert.Interpreter(
             model_content=content,
             num_threads=1,
-            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF,
+            experimental_op_resolver_type=getattr(litert.OpResolverType, resolver),
             experimental_preserve_all_tensors=True,
         )
         engine.allocate_tensors()
-        details = engine.get_input_details()
         for inputs in sequence:
-            for detail, value in zip(details, inputs, strict=True):
-                engine.set_tensor(detail["index"], value)
-            engine.invoke()
+            _invoke(engine, inputs)
             results.append({i: v for i in _indices(engine) if (v := _value(engine, i)) is not None})
     return results
 

@@ -7,11 +7,25 @@ import numpy as np
 
 import fxsim
 
+_SEANET = {
+    "add": (2, 4, 6, 8, 9, 11, 16),
+    "conv": (0, 3, 4, 5, 6, 9, 10, 11, 12, 13, 15, 17, 18, 19, 20, 21),
+    "leaky_relu": (0, 1, 2, 4, 5, 7, 9, 12, 14, 16, 22),
+    "pad": (0, 1, 2, 4, 5, 7, 11, 12, 13, 16),
+    "quantize": (0, 1),
+    "strided_slice": (0, 1, 3, 4, 6, 8, 10, 11, 14, 15, 16, 17, 18, 23, 24, 28, 29, 32),
+    "sub": (0, 2, 3),
+    "transpose_conv": (0, 2, 4),
+}
+"""layers of a network in 16 bits, each a model of its own"""
 MODELS = (
-    "ad01_int8 resnet8_int8 kws_int8 vww_int8 str_ww_int8 hey_jarvis_stream okay_nabu_stream micro_speech "
-    "hello_world_int8 simple_add rock_paper_scissors magic_wand autoencoder fingerprint kws_mobilenetv2 mobilenet_v2 "
-    "ad_float_io"
-).split()
+    *(
+        "ad01_int8 resnet8_int8 kws_int8 vww_int8 str_ww_int8 hey_jarvis_stream okay_nabu_stream micro_speech "
+        "hello_world_int8 simple_add rock_paper_scissors magic_wand autoencoder fingerprint kws_mobilenetv2 mobilenet_v2 "
+        "ad_float_io keyword_svdf mnist_lstm_int8 dtln_lstm"
+    ).split(),
+    *(f"seanet/seanet_{op}{n}" for op, numbers in _SEANET.items() for n in numbers),
+)
 
 
 class Golden:

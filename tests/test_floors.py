@@ -44,6 +44,7 @@ ONLY_IN = {
     "pandas": ("report/",),
     "matplotlib": ("report/",),
     "onnx": ("importers/",),
+    "bitwuzla": ("prove/solver.py",),
 }
 LAZY = {("sim", "report")}
 """the one upward step that is taken inside a function: a trace shows its layers as a table"""

@@ -46,10 +46,10 @@ SAME = {
     "of_wrap_sign_magnitude": [ALL_BITS],
     "wrap": [("value + half  ->  value - half", "they differ by the modulus")],
     "from_float": [("value < 0  ->  value <= 0", "0 has no fraction")],
+    "held": [("value + half  ->  value - half", "they differ by the modulus")],
     "fit": [
         ("head >= 1  ->  head > 1", "the first one: a shift by 0 is none"),
         ("1  ->  2", "likewise"),
-        ("pattern + half  ->  pattern - half", "they differ by the modulus"),
     ],
     "rounded": [
         ("shift <= 62  ->  shift < 62", "both ways are exact at 62"),
@@ -191,6 +191,12 @@ def check_top(mutant: Callable[..., Any]) -> None:
             check_policy(name, overflow.OVERFLOWS[name])
 
 
+def check_held(mutant: Any) -> None:
+    """The pattern that a register holds is what a fit makes of it."""
+    with patch.object(cast, "held", mutant):
+        test_overflow.check_fit(cast.fit)
+
+
 def check_word(mutant: Callable[..., Any]) -> None:
     with patch.object(cast, "fits_word", mutant):
         test_overflow.check_rounded(cast.rounded)
@@ -208,6 +214,7 @@ SUBJECTS: list[tuple[Callable[..., Any], Callable[[Callable[..., Any]], None]]] 
     (overflow.highest, lambda f: test_overflow.check_limits(overflow.lowest, f)),
     (overflow._top_of, check_top),
     (cast.fit, test_overflow.check_fit),
+    (cast.held, check_held),
     (cast.fits_word, check_word),
     (cast.rounded, test_overflow.check_rounded),
     (cast.cast, test_overflow.check_cast),

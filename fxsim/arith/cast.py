@@ -1,7 +1,8 @@
 """From one fixed-point format to another: ``value * 2**-shift``, rounded by a rule, fitted by an overflow policy.
 
 Rounding comes first, then overflow (IEEE 1666, 7.10.9). Exact compiled on int64 for any signed source of up to 64 bits,
-any unsigned one of up to 63, targets of up to 64 bits and any shift; on Python ints for everything.
+any unsigned one of up to 63, targets of up to 64 bits and any shift; on Python ints for everything. Wider sources,
+compiled: :mod:`fxsim.arith.wide`.
 """
 
 from fxsim.arith.overflow import Overflow
@@ -11,6 +12,13 @@ RAW_CARRY = 1
 """ap_fixed: the carry that WRAP_SM looks at is that of the value before rounding"""
 LOST_CARRY = 2
 """ac_fixed: a rounding carry out of 32 bits is lost in an unsigned target (seen for sources of 40 and 48 bits)"""
+
+
+def held(value: int, bits: int, signed: bool) -> int:
+    """The low ``bits`` bits of ``value``, as the register reads them; compiled, 64 unsigned bits come as a signed word."""
+    half = 1 << (bits - 1)
+    mask = (half << 1) - 1
+    return ((value + half) & mask) - half if signed else value & mask
 
 
 def fit(overflow: Overflow, value: int, left: int, carry_of: int, bits: int, signed: bool, wrap_bits: int) -> int:
@@ -27,10 +35,7 @@ def fit(overflow: Overflow, value: int, left: int, carry_of: int, bits: int, sig
         above = (top >> 1 if head >= 1 else value) > 0
         below = value < 0
     carry = (carry_of >> (head - 1) >> 1 if head >= 1 else carry_of if head == 0 else 0) & 1 == 1
-    pattern = value << left if head >= 1 else 0
-    half = 1 << (bits - 1)
-    mask = (half << 1) - 1
-    low = ((pattern + half) & mask) - half if signed else pattern & mask
+    low = held(value << left if head >= 1 else 0, bits, signed)
     return overflow(low, below, above, carry, value < 0, bits, signed, wrap_bits)
 
 

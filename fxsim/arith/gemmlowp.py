@@ -1,4 +1,4 @@
-"""gemmlowp's functions on fixed-point numbers: exp, reciprocal, logistic, in 32-bit integers.
+"""gemmlowp's functions on fixed-point numbers: exp, reciprocal, logistic, tanh, in 32-bit integers.
 
 A number of format Qm.n holds ``raw / 2**n`` with ``n = 31 - m``. All are exact compiled on int64.
 
@@ -49,14 +49,19 @@ def exp_on_negative_values(a: int, integer_bits: int) -> int:
     return ONE if a == 0 else result
 
 
-def one_over_one_plus_x(a: int) -> int:
-    """``1 / (1 + a)`` for ``0 <= a <= 1``, Q0.31 to Q0.31: three Newton-Raphson steps."""
+def _newton(a: int) -> int:
+    """``2 / (1 + a)`` for ``0 <= a <= 1``, Q0.31 to Q2.29: three Newton-Raphson steps."""
     half_denominator = (a + ONE + 1) >> 1
     x = 1515870810 + high_multiply(half_denominator, -1010580540)
     for _ in range(3):
         rest = (1 << 29) - high_multiply(half_denominator, x)
         x = x + saturate(high_multiply(x, rest) << 2, 32)
-    return saturate(x << 1, 32)
+    return x
+
+
+def one_over_one_plus_x(a: int) -> int:
+    """``1 / (1 + a)`` for ``0 <= a <= 1``, Q0.31 to Q0.31."""
+    return saturate(_newton(a) << 1, 32)
 
 
 def reciprocal(x: int, integer_bits: int) -> tuple[int, int]:
@@ -73,3 +78,11 @@ def logistic(a: int, integer_bits: int) -> int:
         return 1 << 30
     positive = one_over_one_plus_x(exp_on_negative_values(-abs(a), integer_bits))
     return positive if a > 0 else ONE - positive
+
+
+def tanh(a: int, integer_bits: int) -> int:
+    """``tanh(a)``, Q``integer_bits`` (at most 4) to Q0.31, as ``2 / (1 + exp(-2 a)) - 1``."""
+    if a == 0:
+        return 0
+    positive = saturate((_newton(exp_on_negative_values(-abs(a), integer_bits + 1)) - (1 << 29)) << 2, 32)
+    return positive if a > 0 else -positive

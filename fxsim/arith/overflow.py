@@ -94,7 +94,7 @@ def of_saturate_symmetric_hls(
     low: int, below: bool, above: bool, carry: bool, negative: bool, bits: int, signed: bool, wrap_bits: int
 ) -> int:
     """As :func:`of_saturate_symmetric`, but a signed register of 1 bit holds -1 (AP_SAT_SYM, AC_SAT_SYM)."""
-    if bits == 1:
+    if signed and bits == 1:  # without "signed", the compiler compiles the loop of kernels/wide.py wrongly
         return of_saturate(low, below, above, carry, negative, bits, signed, wrap_bits)
     return of_saturate_symmetric(low, below, above, carry, negative, bits, signed, wrap_bits)
 

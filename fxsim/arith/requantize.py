@@ -39,5 +39,33 @@ def single_rounding(rule: Rule, acc: int, q: int, shift: int) -> int:
     return shift_right(rule, acc * q, 31 - shift)
 
 
+def reduced_multiplier(rule: Rule, acc: int, q: int, shift: int) -> int:
+    """``acc * q * 2**(shift - 31)`` of a 64-bit accumulator: ``q`` is rounded to 15 bits first, then one rounding.
+
+    Exact compiled for ``abs(acc) < 2**47`` and ``-31 <= shift <= 14``. With ``ties_pos`` it is TFLite's
+    MultiplyByQuantizedMultiplier of an int64; the result is cut to 32 bits.
+
+    Source: tflite/kernels/internal/common.cc @ LiteRT 2.3.0.
+    """
+    return wrap(shift_right(rule, acc * fifteen_bits(q), 15 - shift), 32)
+
+
+def reduced_multiplier_halved(rule: Rule, acc: int, q: int, shift: int) -> int:
+    """As :func:`reduced_multiplier`, but cut to 32 bits one bit before the end, which alone is rounded.
+
+    Both agree wherever the result fits 31 bits, with ``ties_pos``.
+
+    Source: arm_nnsupportfunctions.h, arm_nn_requantize_s64 @ CMSIS-NN 7.0.
+    """
+    return shift_right(rule, wrap(acc * fifteen_bits(q) >> (14 - shift), 32), 1)
+
+
+def fifteen_bits(q: int) -> int:
+    """A 31-bit multiplier as a 15-bit one: ``q / 2**16`` rounded, ties up, at most ``2**15 - 1``."""
+    return min((q + (1 << 15)) >> 16, (1 << 15) - 1)
+
+
 SCHEMES = ("double_rounding", "single_rounding", "float64", "float32")
-"""The integer schemes above, and the product ``acc * scale`` in float64 or float32, rounded once by the rule."""
+"""The integer schemes of 32-bit accumulators; and ``acc * scale`` in float64 or float32, rounded once by the rule."""
+WIDE_SCHEMES = ("reduced_multiplier", "reduced_multiplier_halved")
+"""The integer schemes of wider accumulators."""

@@ -1,26 +1,35 @@
-"""Cycles, traffic and energy of a layer on a vector DSP with a cache over an external memory.
+"""Cycles, traffic and energy of a layer on a vector DSP with a cache or a scratchpad over an external memory.
 
-With ``L = width / 4`` 32-bit lanes and ``I = contexts * mac_issue`` multiply instructions a cycle:
+With ``L = width / 4`` 32-bit lanes and ``I = contexts * multiply instructions a cycle``, which the slots of a packet for
+multiplications and for the loads they need allow:
 
 - conv, dense: ``pixels * ceil(C_out / L) * taps * ceil(C_in / mac_depth) / I``: output channels lie along the lanes,
-  so the last vector of a layer is filled up (a layer of 1 or L channels costs the same)
+  so the last vector of a layer is filled up (a layer of 1 or L channels costs the same), unless the scalar unit is
+  faster with what is left and the profile says that it takes it
+- the same where activations and weights have one bit: ``pixels * ceil(C_out / L) * taps * ceil(C_in / 32) * binary``
 - depthwise: ``pixels * ceil(C / depthwise_lanes) * taps / I``
 - requantization: ``pixels * ceil(C_out / L) * requantize / contexts``
 - other layers: ``ceil(operations * bytes / width) * cycles per vector / contexts``
 - operators without a vector kernel run on the scalar core: ``call + mac * MACs + op * operations + byte * bytes``
 
-Activations pass through the cache. They also go to the external memory and back where inputs, outputs and weights of
-a layer do not fit the cache together; then the weights are read again for each cache-full of outputs. Cycles =
-``call + max(compute, traffic / bandwidth of each memory)``.
+Activations pass through the near memory. They also go to the external memory and back where inputs, outputs and weights
+of a layer do not fit the near one together; then the weights are read again for each piece of the outputs. Half of a
+scratchpad is usable, as DMA fills the other. Cycles = ``call + compute and slowest memory, overlapped + transfers``.
 """
 
 import math
 
-from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, memory_cycles
+from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, joined, memory_cycles
 from fxsim.cost.profiles import Dsp
 from fxsim.model.work import Work
 
 ACCUMULATOR_BYTES = 4
+
+
+PIECES = 8
+"""pieces that a layer is at least cut into, so that DMA fetches one while the one before is computed"""
+BINARY_DEPTH = 32
+"""one-bit products in a 32-bit lane"""
 
 
 def _mac_cycles(work: Work, dsp: Dsp) -> float:
@@ -29,13 +38,20 @@ def _mac_cycles(work: Work, dsp: Dsp) -> float:
     lanes = int(v.width.value) // ACCUMULATOR_BYTES
     pixels, taps = g.batch * g.out_h * g.out_w, g.kernel_h * g.kernel_w
     wide = v.wide_factor.value if work.activation_bits > 8 else 1.0
+    finish = v.requantize.value / v.contexts.value  # cycles of a vector of outputs
     if work.kind == "depthwise":
-        issues = pixels * ceil_div(g.out_c, int(v.depthwise_lanes.value)) * taps
-    else:
-        per_group = ceil_div(g.out_c // g.groups, lanes) * ceil_div(g.in_c // g.groups, int(v.mac_depth.value))
-        issues = pixels * taps * per_group * g.groups
-    multiply = issues * wide / v.mac_issue.value
-    return (multiply + pixels * ceil_div(g.out_c, lanes) * v.requantize.value) / v.contexts.value
+        multiply = pixels * ceil_div(g.out_c, int(v.depthwise_lanes.value)) * taps * wide / v.mac_issue
+        return multiply / v.contexts.value + pixels * ceil_div(g.out_c, lanes) * finish
+    in_c, out_c = g.in_c // g.groups, g.out_c // g.groups
+    step = ceil_div(in_c, int(v.mac_depth.value)) * wide / v.mac_issue
+    if work.activation_bits == 1 and work.weight_bits == 1:
+        step = min(step, ceil_div(in_c, BINARY_DEPTH) * v.binary.value)
+    vector = taps * step / v.contexts.value + finish
+    whole, left = divmod(out_c, lanes)
+    tail = vector if left else 0.0
+    if v.tails == "scalar":
+        tail = min(tail, left * (taps * in_c * dsp.scalar.mac.value + dsp.scalar.op.value))
+    return pixels * g.groups * (whole * vector + tail)
 
 
 def _vector_cycles(work: Work, dsp: Dsp) -> float:
@@ -55,12 +71,17 @@ def _vector_cycles(work: Work, dsp: Dsp) -> float:
     return cycles / v.contexts.value
 
 
+def _rounds(work: Work, dsp: Dsp) -> int:
+    """Pieces that a layer is cut into to fit the near memory."""
+    held = work.input_bytes + work.output_bytes + work.constant_bytes
+    size = int(dsp.memory[dsp.memory_of("activations")].size.value)
+    return max(1, ceil_div(held, size // 2 if dsp.overlap == "pipelined" else size))
+
+
 def _flows(work: Work, dsp: Dsp) -> list[Flow]:
     cache, external = dsp.memory_of("activations"), dsp.memory_of("constants")
     read = input_footprint_bytes(work)
-    held = work.input_bytes + work.output_bytes + work.constant_bytes
-    size = int(dsp.memory[cache].size.value)
-    rounds = ceil_div(held, size)
+    rounds = _rounds(work, dsp)
     weights, bias = work.weight_bytes * rounds, work.bias_bytes * rounds
     flows = [Flow(cache, "ifm", read_bytes=read), Flow(cache, "ofm", write_bytes=work.output_bytes)]
     if work.constant_bytes:
@@ -93,8 +114,9 @@ def cost(work: Work, dsp: Dsp, *, vector: bool = True) -> Estimate:
     flows = _flows(work, dsp)
     per_memory = memory_cycles(flows, dsp.bytes_per_cycle)
     compute = max(1, math.ceil(busy + call))
-    slowest = max(per_memory.values())
-    cycles = max(compute, slowest + math.ceil(call))
+    slowest, transfers = max(per_memory.values()), max(_rounds(work, dsp), PIECES)
+    begin = math.ceil(call + dsp.transfer.value * transfers)
+    cycles = max(compute, begin + joined(math.ceil(busy), slowest, dsp.overlap, PIECES))
     op_pj = dsp.op_energy.value * (work.element_ops + work.requantized)
     energy = [("mac_pj", dsp.mac_energy.value * work.macs * max(1, work.activation_bits / 8) + op_pj)]
     for name, m in dsp.memory.items():

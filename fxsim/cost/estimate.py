@@ -1,18 +1,30 @@
 """The cost of every layer of a graph on a target: node -> Work -> traffic, cycles, energy. No values, no numerics."""
 
 from fxsim.cost import dsp, host, mcu, npu, systolic
+from fxsim.cost.ethos_graph import surroundings
+from fxsim.cost.evidence import unmeasured
 from fxsim.cost.layer import Estimate, LayerCost, verify
 from fxsim.cost.profiles import Accelerator, Dsp, Mcu, Npu, Profile, Systolic
 from fxsim.errors import FxsimError
 from fxsim.model.graph import Graph, Node
-from fxsim.model.ops import work as work_of
+from fxsim.model.live import works as works_of
 from fxsim.model.work import Work
 
+BINARY_MACS = 8
+"""binary MACs that stand for one 8-bit MAC"""
 NARROW_BITS = (1, 2, 4, 8, 16)
 """integer activations that accelerators take"""
 
 
-def estimate_work(work: Work, profile: Profile, core: Mcu | None = None, *, accelerated: bool = True) -> Estimate:
+def estimate_work(
+    work: Work,
+    profile: Profile,
+    core: Mcu | None = None,
+    *,
+    accelerated: bool = True,
+    machine: npu.Machine | None = None,
+    setting: npu.Setting | None = None,
+) -> Estimate:
     """The cost of one piece of work, held against the laws that no machine escapes.
 
     Args:
@@ -20,6 +32,8 @@ def estimate_work(work: Work, profile: Profile, core: Mcu | None = None, *, acce
         profile: the target.
         core: the host that runs what an accelerator does not; needed if ``accelerated`` is False on one.
         accelerated: False sends the work to the host or the scalar core.
+        machine: the numbers of an NPU's profile, where they are at hand.
+        setting: the work's neighbours in a network, and its weights, for a compiler of an NPU.
 
     Raises:
         FxsimError: if an accelerator has no host for it, or a model breaks a law.
@@ -32,14 +46,24 @@ def estimate_work(work: Work, profile: Profile, core: Mcu | None = None, *, acce
     elif isinstance(profile, Dsp):
         result = dsp.cost(work, profile, vector=accelerated)
     elif isinstance(profile, Npu) and accelerated:
-        result = npu.cost(work, profile)
+        result = npu.cost(work, profile, machine, setting)
     elif isinstance(profile, Systolic) and accelerated:
         result = systolic.cost(work, profile)
     elif isinstance(profile, Accelerator) and core is not None:
         result = host.cost(work, profile, core)
     else:
         raise FxsimError(f"{profile.name}: no host core for work that the accelerator does not run; got {core!r}")
-    return verify(work, result, peak_macs=profile.peak_macs.value, bytes_per_cycle=profile.bytes_per_cycle)
+    early, known = (setting.slack, setting.weights is not None) if setting else (0, False)
+    speeds = profile.bytes_per_cycle
+    return verify(
+        work, result, peak_macs=peak_macs(profile, work), bytes_per_cycle=speeds, early_cycles=early, compressed=known
+    )
+
+
+def peak_macs(profile: Profile, work: Work) -> float:
+    """MACs a cycle at best; a core or DSP does eight binary ones with what one 8-bit MAC takes, and more of them."""
+    binary = work.activation_bits == 1 and work.weight_bits == 1 and isinstance(profile, Mcu | Dsp)
+    return profile.peak_macs.value * (BINARY_MACS if binary else 1)
 
 
 def energy_columns(profile: Profile) -> tuple[str, ...]:
@@ -67,14 +91,22 @@ def accelerated(graph: Graph, node: Node, work: Work, profile: Profile) -> bool:
 def estimate_graph(graph: Graph, profile: Profile, core: Mcu | None = None) -> tuple[LayerCost, ...]:
     """The cost of each node of the main graph, in order. What runs once before the first inference is not counted."""
     layers = []
-    seen: dict[tuple[Work, bool], Estimate] = {}  # networks repeat their layers
-    peak, hertz = profile.peak_macs.value, profile.clock.value
-    for node in graph.nodes:
-        work = work_of(graph, node)
-        key = work, accelerated(graph, node, work, profile)
+    seen: dict[object, Estimate] = {}  # networks repeat their layers
+    hertz = profile.clock.value
+    works = works_of(graph, live=isinstance(profile, Mcu) and profile.live_channels)
+    on = [accelerated(graph, n, w, profile) for n, w in zip(graph.nodes, works, strict=True)]
+    machine = npu.machine_of(profile) if isinstance(profile, Npu) else None
+    around = surroundings(graph, on, chains=machine.core.wide) if machine else (None,) * len(on)
+    slack = 0
+    for node, work, runs, near in zip(graph.nodes, works, on, around, strict=True):
+        setting = npu.Setting(*near, slack) if near else None
+        if setting and setting.surroundings.done:
+            work = Work("none")
+        key = work, runs, setting
         if key not in seen:
-            seen[key] = estimate_work(work, profile, core, accelerated=key[1])
+            seen[key] = estimate_work(work, profile, core, accelerated=runs, machine=machine, setting=setting)
         e = seen[key]
+        slack = e.slack_cycles if work.kind != "none" else slack
         layers.append(
             LayerCost(
                 layer=node.index,
@@ -83,8 +115,9 @@ def estimate_graph(graph: Graph, profile: Profile, core: Mcu | None = None) -> t
                 macs=work.macs,
                 weight_bytes=work.constant_bytes,
                 time_s=e.cycles / hertz,
-                utilization=work.macs / (e.cycles * peak) if work.macs else 0.0,
+                utilization=work.macs / (e.cycles * peak_macs(profile, work)) if work.macs else 0.0,
                 estimate=e,
+                unmeasured=unmeasured(work.kind, work.activation_bits, work.weight_bits, work.macs),
             )
         )
     return tuple(layers)

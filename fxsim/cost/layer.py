@@ -39,6 +39,8 @@ class Estimate:
     flows: tuple[Flow, ...]
     energy_pj: tuple[tuple[str, float], ...]
     scratch_bytes: int = 0
+    slack_cycles: int = 0
+    """of these cycles, those under which a DMA may load the next layer's weights"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class LayerCost:
     utilization: float
     """macs / (cycles * peak MACs per cycle)"""
     estimate: Estimate
+    unmeasured: str = ""
+    """why no measurement backs a layer of this type and width; empty if some do"""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -73,6 +77,18 @@ def memory_cycles(flows: Iterable[Flow], bytes_per_cycle: dict[str, float]) -> d
     for f in flows:
         moved[f.memory] += f.read_bytes + f.write_bytes
     return {m: math.ceil(n / bytes_per_cycle[m]) for m, n in moved.items()}
+
+
+def joined(compute_cycles: int, memory_cycles: int, overlap: str, pieces: int) -> int:
+    """Cycles of computing and fetching together.
+
+    ``sum``: nothing is fetched while the core computes. ``max``: all is. ``pipelined``: all but the first of ``pieces``,
+    which are fetched while the ones before are computed.
+    """
+    if overlap == "sum":
+        return compute_cycles + memory_cycles
+    longer, shorter = max(compute_cycles, memory_cycles), min(compute_cycles, memory_cycles)
+    return longer if overlap == "max" else longer + ceil_div(shorter, max(1, pieces))
 
 
 def binding(compute_cycles: int, memories: dict[str, int]) -> str:
@@ -98,8 +114,19 @@ def input_footprint_bytes(work: Work) -> int:
     return ceil_div(g.batch * h * w * g.in_c * work.activation_bits, 8)
 
 
-def verify(work: Work, e: Estimate, *, peak_macs: float, bytes_per_cycle: dict[str, float]) -> Estimate:
+def verify(
+    work: Work,
+    e: Estimate,
+    *,
+    peak_macs: float,
+    bytes_per_cycle: dict[str, float],
+    early_cycles: int = 0,
+    compressed: bool = False,
+) -> Estimate:
     """The estimate, if it respects the laws that hold for any machine.
+
+    ``early_cycles`` of the layer before could load this layer's weights; ``compressed`` constants take less than the
+    model's.
 
     Raises:
         FxsimError: if it is faster than peak, moves less than the tensors hold, or leaves work free of charge.
@@ -109,9 +136,9 @@ def verify(work: Work, e: Estimate, *, peak_macs: float, bytes_per_cycle: dict[s
     laws = (
         ("cycles >= macs / peak", e.cycles * peak_macs >= work.macs),
         ("cycles >= compute_cycles", e.cycles >= e.compute_cycles),
-        ("cycles >= memory_cycles", e.cycles >= e.memory_cycles),
+        ("cycles >= memory_cycles", e.cycles + early_cycles >= e.memory_cycles),
         ("memory_cycles >= bytes / bandwidth of each memory", e.memory_cycles >= max(per_memory.values(), default=0)),
-        ("reads >= inputs and constants", read >= input_footprint_bytes(work) + work.constant_bytes),
+        ("reads >= inputs and constants", read >= input_footprint_bytes(work) + (0 if compressed else work.constant_bytes)),
         ("writes >= outputs", written >= work.output_bytes),
         ("work is never free", work.kind == "none" or e.cycles > 0),
         ("no negative part", min((v for _, v in e.energy_pj), default=0.0) >= 0),

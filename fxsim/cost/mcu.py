@@ -2,18 +2,24 @@
 
 ``cycles = max(kernel, RAM traffic / RAM bandwidth) + flash traffic / flash bandwidth``
 
-The kernel's own loads from RAM are part of its cycles per MAC; the core stands still while a flash line arrives. The
-kernel terms are those of :class:`fxsim.cost.profiles.MacKernel`, :class:`ElementKernel` and :class:`CopyKernel`.
+The kernel's own loads from RAM are part of its cycles per MAC; the core stands still while a flash line arrives, unless
+the profile says otherwise (``overlap``). Weights that fit the cache of the flash are fetched once, others again for each
+group of pixels. The kernel terms are those of :class:`fxsim.cost.profiles.MacKernel`, :class:`ElementKernel` and
+:class:`CopyKernel`. Where activations and weights have one bit, 32 MACs are one word: exclusive or, count, add.
 """
 
 import math
 
-from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, memory_cycles
+from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, joined, memory_cycles
 from fxsim.cost.profiles import CopyKernel, ElementKernel, MacKernel, Mcu
 from fxsim.model.work import Work
 
 IM2COL_BYTES = 2
 """CMSIS-NN gathers 8-bit inputs as 16-bit values."""
+WORD = 32
+"""binary values in a word"""
+LINE = 16
+"""bytes that a flash delivers at once"""
 
 
 def kernel_of(work: Work, mcu: Mcu) -> MacKernel | ElementKernel | CopyKernel:
@@ -31,13 +37,20 @@ def _mac_layer(work: Work, k: MacKernel, mcu: Mcu) -> tuple[float, list[Flow], i
     assert g is not None
     ram, rom = mcu.memory_of("activations"), mcu.memory_of("constants")
     pixels = g.batch * g.out_h * g.out_w
+    binary = work.activation_bits == 1 and work.weight_bits == 1
     gathers = k.im2col.value > 0
     gathered = pixels * g.window * g.groups if gathers else 0
-    wide = mcu.kernel.wide_factor.value if work.activation_bits > 8 else 1.0
-    macs = g.outputs * ceil_div(g.window, int(k.unroll.value)) * int(k.unroll.value)
-    cycles = k.call.value + wide * (k.im2col.value * gathered + k.mac.value * macs) + k.output.value * g.outputs
+    if binary:
+        words = ceil_div(g.window, WORD)
+        inner = k.im2col.value * ceil_div(gathered, WORD) + mcu.kernel.binary_word.value * words * g.outputs
+    else:
+        wide = mcu.kernel.wide_factor.value if work.activation_bits > 8 else 1.0
+        macs = g.outputs * ceil_div(g.window, int(k.unroll.value)) * int(k.unroll.value)
+        inner = wide * (k.im2col.value * gathered + k.mac.value * macs)
+    cycles = k.call.value + inner + k.output.value * g.outputs
     passes = ceil_div(g.out_c // g.groups, int(k.input_reuse.value))
-    streams = ceil_div(pixels, int(k.weight_reuse.value))
+    cached = work.weight_bytes <= mcu.constant_cache.value
+    streams = 1 if cached else ceil_div(pixels, int(k.weight_reuse.value))
     read = ceil_div((gathered if gathers else pixels * g.window * g.groups * passes) * work.activation_bits, 8)
     flows = [
         Flow(ram, "ifm", read_bytes=max(read, input_footprint_bytes(work))),
@@ -45,9 +58,11 @@ def _mac_layer(work: Work, k: MacKernel, mcu: Mcu) -> tuple[float, list[Flow], i
         Flow(rom, "bias", read_bytes=work.bias_bytes),
         Flow(ram, "ofm", write_bytes=work.output_bytes),
     ]
+    each = 1 / 8 if binary else IM2COL_BYTES
     if gathers:
-        flows.append(Flow(ram, "scratch", gathered * IM2COL_BYTES * passes, gathered * IM2COL_BYTES))
-    columns = int(k.weight_reuse.value) * g.window * IM2COL_BYTES if gathers else 0
+        once = math.ceil(gathered * each)
+        flows.append(Flow(ram, "scratch", once * passes, once))
+    columns = math.ceil(k.weight_reuse.value * g.window * each) if gathers else 0
     return cycles, flows, columns
 
 
@@ -78,8 +93,9 @@ def cost(work: Work, mcu: Mcu) -> Estimate:
     compute = max(1, math.ceil(exact))
     per_memory = memory_cycles(flows, mcu.bytes_per_cycle)
     ram, rom = mcu.memory_of("activations"), mcu.memory_of("constants")
-    stalls = per_memory[rom] if rom != ram else 0
-    cycles = max(compute, per_memory[ram]) + stalls
+    busy = max(compute, per_memory[ram])
+    lines = ceil_div(sum(f.read_bytes for f in flows if f.memory == rom), LINE)
+    cycles = busy if rom == ram else joined(busy, per_memory[rom], mcu.overlap, lines)
     return Estimate(
         mcu.name,
         cycles,

@@ -1,199 +1,247 @@
-"""Cycles, traffic and energy of a layer on an Ethos-U-like NPU: micro-block formulas after Vela's cycle model.
+"""Cycles, traffic and energy of a layer on an Arm Ethos-U: U55, U65 and U85.
 
-A layer is cut into output blocks. For a block of ``h x w x d`` outputs, with micro-block ``(uh, uw, ud)``, let
-``N_wh = ceil(h / uh) * ceil(w / uw)``, ``N_d = ceil(d / ud)`` and
-``p = max(weight_floor + pipeline_delay, pixel_pass * N_wh)``. The kernel is split into parts of at most 8x8 taps, ``n``
-taps each. MAC cycles of the block:
+A layer becomes operations (:mod:`ethos_ops`), each with a block (:mod:`ethos_blocks`) that decides its cycles
+(:mod:`ethos_cycles`) and bytes (:mod:`ethos_traffic`). Weights are compressed (:mod:`ethos_weights`) and may be copied to a
+faster memory on their way (:mod:`ethos_dma`). An operation takes
 
-- conv, dense: the lesser of depth first ``p * sum(n) * N_d * ceil(C / 32)`` and part-kernel first
-  ``p * sum(ceil(n / 4)) * N_d * ceil(C / 8)``; 16-bit activations halve the 32 and the 4
-- depthwise: ``p' * sum(ceil(n / 4)) * N_d`` with ``p' = max(weight_floor + pipeline_delay, pixel_pass * N_wh * b)`` and
-  ``b = ceil(bits / 8)``
-- pooling: ``max(pixel_pass, n) * N_wh * N_d * bits / 2``
+    max(operation and what of the weight copy nothing hides, traffic / bandwidth of each memory)
 
-The output stage takes ``c`` cycles an output, and works beside the MACs: a block takes the greater of the two. To the
-sum over blocks come the lesser part of one block (pipeline fill), the load of the first input block, the store of the
-last output block and ``call``. The layer takes ``max(that, traffic / bandwidth of each memory)``.
+A layer of a network gets the block that Vela would choose, and its weights their encoded size. A layer on its own
+(``estimate_work``, ``fxsim.layer``: no neighbours, no values) gets the fastest of a fixed set of blocks, and takes its
+weights as incompressible; there a larger layer, wider types or a slower memory never cost less. Vela's own choice does
+not promise that: one channel more may lead it to a better block.
 
-Block choice: all power-of-two blocks of ``max_block``, a half or a quarter as many outputs whose input block and
-accumulators (4 bytes), double-buffered, fit the block memory; the one with the least layer cycles, then the least
-traffic.
+Not modelled: cascades (several layers in turn, stripe by stripe, which Vela uses where feature maps do not fit), chains of
+more than two operations on U85, transfers of tables, waiting for an earlier operation.
 
-The pipeline delay is charged for every micro-block row, not only for single ones as in Vela, so that a larger layer
-never costs less. Not modelled: cascades of layers, overlap of one layer's weights with the layer before, bursts,
-latency.
-
-Source: ethos-u-vela 5.2.0, NPU performance estimation.
+Source: ethos-u-vela 5.2.0, regor, network performance.
 """
 
 import math
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from fxsim.cost import ethos_dma as dma
+from fxsim.cost.ethos_array import Core, Size, core_of
+from fxsim.cost.ethos_blocks import DEPTH_STEP, Block, candidates, compiler_block, input_depth
+from fxsim.cost.ethos_cycles import operation_cycles
+from fxsim.cost.ethos_ops import Operation, Surroundings, batch_of, operations
+from fxsim.cost.ethos_traffic import CHANNELS, Port, access, refetches, transfers
+from fxsim.cost.ethos_weights import Weights
 from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, memory_cycles
-from fxsim.cost.profiles import CHANNELS_PER_PASS, Npu
-from fxsim.model.work import Geometry, Work
+from fxsim.cost.profiles import Npu, NpuMemory, WideNpu
+from fxsim.model.work import Work
 
-PART = 8
-"""longest side of a kernel part, in taps"""
-MAC_KINDS = ("conv", "depthwise", "dense")
-
-
-class Block(NamedTuple):
-    """Outputs that are worked on at once."""
-
-    h: int
-    w: int
-    d: int
+SUSTAINED = 0.8
+"""share of the accesses that a U85 may have under way which it has, and of the bandwidth that results"""
+BUS_BYTES = 16
+DEPTHWISE_PADDING = ((256, 0), (512, 2), (1 << 30, 6))
+"""taps that a U85 of at most so many MACs adds to ten taps of a depthwise kernel"""
+FAST_HEADER = 32
+ONES_HEADER = 16
 
 
-@lru_cache(maxsize=64)
-def _candidates(most: int, uh: int, uw: int, ud: int) -> tuple[Block, ...]:
-    sides = [1 << i for i in range(most.bit_length())]
-    blocks = [Block(h, w, size // (h * w)) for size in (most, most // 2, most // 4) for h in sides for w in sides]
-    legal = [b for b in blocks if uh <= b.h <= 64 and uw <= b.w <= 64 and ud <= b.d <= 128]
-    return (*legal, Block(uh, uw, ud))
+class Machine(NamedTuple):
+    """An NPU as plain numbers, and what its memories hold."""
+
+    core: Core
+    ports: tuple[Port, ...]
+    maps: Port
+    """feature maps between operations of the NPU"""
+    outer: Port
+    """feature maps that others use"""
+    constants: Port
+    scale_record: int
 
 
-def _parts(size: int) -> list[int]:
-    return [PART] * (size // PART) + ([size % PART] if size % PART else [])
+class Setting(NamedTuple):
+    """What is known of a layer in its network."""
+
+    surroundings: Surroundings
+    weights: Weights | None
+    slack: int = 0
+    """cycles of the layer before under which weights may load"""
 
 
-def _tiles(size: int, block: int) -> tuple[tuple[int, int], ...]:
-    """``(tile size, how many)``: the full tiles and the rest."""
-    rest = size % block
-    return ((block, size // block), (rest, 1)) if rest else ((block, size // block),)
+def _port(name: str, m: NpuMemory, npu: Npu) -> Port:
+    rate, burst = npu.bytes_per_cycle[name], int(m.burst.value)
+    reading, writing = int(m.read_latency.value), int(m.write_latency.value)
+    channels: tuple[float, ...] = ()
+    if isinstance(npu, WideNpu):
+        words = max(burst // BUS_BYTES, 1)
+        reads, writes = (n.value * m.ports.value * SUSTAINED for n in (m.reads, m.writes))
+        entries = [getattr(npu.array.channels, c).value / words for c in CHANNELS[:-1]]
+        flying = [(min(e, reads), reading) for e in entries] + [(writes, writing)]
+        channels = tuple(min(rate, burst * n * SUSTAINED / wait) if n * wait else rate for n, wait in flying)
+    return Port(name, rate, burst, reading, writing, int(m.size.value), channels)
 
 
-def _steps(work: Work, g: Geometry, npu: Npu) -> float:
-    """Passes of the array for one micro-block column: the part of the MAC cycles that no block choice changes."""
-    taps = [h * w for h in _parts(g.kernel_h) for w in _parts(g.kernel_w)]
-    if work.kind == "pool":
-        return sum(max(npu.array.pixel_pass.value, n) for n in taps) * max(work.activation_bits, 8) / 2
-    if work.kind == "depthwise":
-        return sum(ceil_div(n, 4) for n in taps)
-    wide = 2 if work.activation_bits > 8 else 1
-    channels = g.in_c // g.groups
-    deep = sum(taps) * ceil_div(channels * wide, CHANNELS_PER_PASS)
-    return min(deep, sum(ceil_div(n * wide, 4) for n in taps) * ceil_div(channels, 8))
+def machine_of(npu: Npu) -> Machine:
+    """The numbers of a profile."""
+    ports = {n: _port(n, m, npu) for n, m in npu.memory.items()}
+    outer, constants = ports[npu.memory_of("activations")], ports[npu.memory_of("constants")]
+    maps = next((ports[n] for n, m in npu.memory.items() if "cache" in m.holds), outer)
+    core = core_of(npu.array, npu.peak_macs.value)
+    return Machine(core, tuple(ports.values()), maps, outer, constants, int(npu.array.scale_bytes.value))
 
 
-def _input_block(work: Work, g: Geometry, block: Block) -> tuple[int, int]:
-    """Height and width of the input that a block needs for one kernel part."""
-    kh = (min(g.kernel_h, PART) - 1) * g.dilation_h + 1
-    kw = (min(g.kernel_w, PART) - 1) * g.dilation_w + 1
-    return min((block.h - 1) * g.stride_h + kh, g.in_h), min((block.w - 1) * g.stride_w + kw, g.in_w)
+class Step(NamedTuple):
+    """The cost of one operation."""
+
+    cycles: int
+    compute: int
+    slack: int
+    flows: tuple[Flow, ...]
 
 
-def _fits(work: Work, g: Geometry, npu: Npu, block: Block) -> bool:
-    h, w = _input_block(work, g, block)
-    deep = block.d if work.kind in ("depthwise", "pool") else min(g.in_c, CHANNELS_PER_PASS)
-    load = h * w * ceil_div(deep, 8) * 8 * ceil_div(work.activation_bits, 8)
-    return 2 * (load + 4 * block.h * block.w * block.d) <= npu.array.block_memory.value
+def _busy(port: Port, flows: Sequence[Flow], plan: dma.WeightPlan, m: Machine) -> int:
+    """Cycles of a memory for the traffic that is not hidden under the layer before."""
+    mine = [f for f in flows if f.memory == port.name]
+    source = port.name == m.constants.name
+    hidden = plan.hidden_bytes if source or port.name == m.maps.name else 0
+    again = plan.scale_bytes_again if source else 0
+    written = sum(f.write_bytes for f in mine)
+    cycles = (written + sum(f.read_bytes for f in mine) - hidden + again) / port.bytes_per_cycle
+    if port.channels:
+        speed = dict(zip(CHANNELS, port.channels, strict=True))
+        weights = "mem2mem" if source and plan.dma_cycles else "weights"
+        of = {"ifm": ("input", 0), "weights": (weights, hidden if source else 0), "bias": ("scales", -again)}
+        for f in mine:
+            channel, less = of.get(f.tensor, ("stream", 0))
+            cycles = max(cycles, (f.read_bytes - less) / speed[channel])
+        cycles = max(cycles, (written - hidden) / speed["write"])
+    return max(0, math.ceil(cycles))
 
 
-def _flows(work: Work, g: Geometry, npu: Npu, block: Block) -> list[Flow]:
-    ram, rom = npu.memory_of("activations"), npu.memory_of("constants")
-    h, w = _input_block(work, g, block)
-    passes = g.batch * ceil_div(g.out_h, block.h) * ceil_div(g.out_w, block.w)
-    per_channel = work.kind in ("depthwise", "pool")
-    parts = ceil_div(g.kernel_h, PART) * ceil_div(g.kernel_w, PART)
-    channels = g.in_c if per_channel else g.in_c * ceil_div(g.out_c, block.d)
-    read = ceil_div(passes * parts * h * w * channels * work.activation_bits, 8)
-    flows = [
-        Flow(ram, "ifm", read_bytes=max(read, input_footprint_bytes(work))),
-        Flow(ram, "ofm", write_bytes=work.output_bytes),
-    ]
-    if work.kind in MAC_KINDS:
-        weights = math.ceil(work.weight_bytes * npu.array.weight_encoding.value)
-        scales = max(int(npu.array.scale_bytes.value) * g.out_c, work.bias_bytes)
-        flows += [Flow(rom, "weights", read_bytes=weights), Flow(rom, "bias", read_bytes=scales)]
-        if passes > 1:  # read more than once: copied to RAM first
-            flows += [Flow(ram, "weights", weights * passes, weights), Flow(ram, "bias", scales * passes, scales)]
-    return flows
+def _step(op: Operation, block: Block, m: Machine, ends: tuple[Port, Port], s: dma.Stored, slack: int | None) -> Step:
+    """The cost of an operation with that block; ``slack`` None is a layer on its own."""
+    source, target = ends
+    sized = op if slack is not None else _filled(op, block)
+    refetch = refetches(op, block)
+
+    def compute(scales: Port) -> int:
+        return operation_cycles(sized, block, m.core, transfers(sized, block, m.core, source, target, scales)).total
+
+    cycles = compute(m.constants)
+    plan = dma.WeightPlan(slack=cycles)
+    if op.weights and dma.copies(s, refetch, cycles, m.constants, m.maps, slack):
+        cycles = compute(m.maps)
+        plan = dma.copied(s, refetch, cycles, m.constants, m.maps, slack)
+    elif op.weights:
+        plan = dma.in_place(s, refetch, cycles, m.constants)
+    a = access(op, block, m.core, source, target)
+    flows = (Flow(source.name, "ifm", read_bytes=a.input + a.second), Flow(target.name, "ofm", write_bytes=a.output))
+    flows += plan.flows
+    busy = max(_busy(p, flows, plan, m) for p in m.ports)
+    return Step(max(cycles + plan.exposed_cycles, plan.dma_cycles, busy), cycles, plan.slack, flows)
 
 
-def _windowed(work: Work, g: Geometry, npu: Npu, block: Block, steps: float) -> int:
-    a = npu.array
-    per_output = (a.pool_output if work.kind == "pool" else a.conv_output).value
-    floor = 1.0 if work.kind == "pool" else a.weight_floor.value + a.pipeline_delay.value
-    per_row = {"pool": 1.0, "depthwise": a.pixel_pass.value * (2 if work.activation_bits > 8 else 1)}.get(
-        work.kind, a.pixel_pass.value
-    )
-    total = fill = 0.0
-    for h, nh in _tiles(g.out_h, block.h):
-        rows = ceil_div(h, int(a.micro_h.value))
-        for w, nw in _tiles(g.out_w, block.w):
-            pixels = max(floor, per_row * rows * ceil_div(w, int(a.micro_w.value))) * steps
-            for d, nd in _tiles(g.out_c, block.d):
-                mac = pixels * ceil_div(d, int(a.micro_d.value))
-                out = per_output * h * w * d
-                total += max(mac, out) * nh * nw * nd
-                fill = max(fill, min(mac, out))
-    speed = npu.bytes_per_cycle[npu.memory_of("activations")]
-    h, w = _input_block(work, g, block)
-    first = h * w * min(g.in_c, CHANNELS_PER_PASS) * work.activation_bits / 8 / speed
-    last = block.h * block.w * block.d * work.activation_bits / 8 / speed
-    return math.ceil(g.batch * total + fill + first + last + a.call.value)
+def _filled(op: Operation, block: Block) -> Operation:
+    """The operation on a layer of at least one block."""
+    output = Size(*(max(a, b) for a, b in zip(op.output, block.output, strict=True)))
+    source = Size(*(max(a, b) for a, b in zip(op.input, block.input, strict=True)))
+    return replace(op, output=output, input=source)
 
 
-def _best(work: Work, g: Geometry, npu: Npu) -> tuple[int, list[Flow]]:
-    """Compute cycles and traffic of the best block."""
-    a = npu.array
-    micro = int(a.micro_h.value), int(a.micro_w.value), int(a.micro_d.value)
-    steps, speeds = _steps(work, g, npu), npu.bytes_per_cycle
-    seen: set[Block] = set()
-    best: tuple[tuple[int, int], int, list[Flow]] | None = None
-    smallest = Block(*(min(m, s) for m, s in zip(micro, (g.out_h, g.out_w, g.out_c), strict=True)))
-    for c in _candidates(int(a.max_block.value), *micro):
-        block = Block(min(c.h, g.out_h), min(c.w, g.out_w), min(c.d, g.out_c))
-        if block in seen or not (block == smallest or _fits(work, g, npu, block)):
-            continue
-        seen.add(block)
-        cycles = _windowed(work, g, npu, block, steps)
-        if best is not None and cycles > best[0][0]:
-            continue
-        flows = _flows(work, g, npu, block)
-        slowest = max(memory_cycles(flows, speeds).values())
-        rank = max(cycles, slowest), sum(f.read_bytes + f.write_bytes for f in flows)
-        if best is None or rank < best[0]:
-            best = rank, cycles, flows
-    assert best is not None
-    return best[1], best[2]
+def _stored(op: Operation, block: Block, m: Machine, work: Work, weights: Weights | None) -> dma.Stored:
+    """What the constants take: encoded if the values are known, else a byte a weight (the NPU has no smaller ones)."""
+    channels, cores = op.output.d, m.core.cores
+    scales = max(dma.scale_bytes(channels, cores, m.scale_record), work.bias_bytes if weights is None else 0)
+    size = work.geometry.out_c * work.geometry.window if op.weights and work.geometry else work.weight_bytes
+    first = dma.scale_bytes(min(channels, dma.SLICE), cores, m.scale_record)
+    micro = block.micro.d
+    if work.kind == "reduce" and op.weights:  # ones: a bit each
+        size = ceil_div(ceil_div(op.taps, 4) * 4 * ceil_div(channels, micro) * micro, 8) + ONES_HEADER
+    elif weights is not None and op.weights:
+        size = _encoded(op, block, m.core, weights)
+    return dma.Stored(size, scales, first, channels, max(block.output.d, DEPTH_STEP), micro)
 
 
-def _plain(work: Work, npu: Npu) -> tuple[int, list[Flow]]:
-    a = npu.array
-    ram, rom = npu.memory_of("activations"), npu.memory_of("constants")
-    cycles = a.call.value
-    if work.kind == "softmax":
-        cycles += a.softmax_call.value + a.softmax.value * work.element_ops
-    elif work.kind == "reduce":
-        groups = ceil_div(work.elements, int(a.micro_d.value))
-        taps = ceil_div(work.element_ops, max(work.elements, 1))
-        cycles += max(a.pixel_pass.value, taps) * groups * max(work.activation_bits, 8) / 2
-    elif work.kind == "copy":
-        cycles += a.copy.value * work.elements + a.elementwise.value * work.requantized
+def _encoded(op: Operation, block: Block, core: Core, weights: Weights) -> int:
+    """Bytes of the weights as the NPU's compiler stores them."""
+    wide, narrow = core.wide, op.input_bits == 8
+    if op.kind == "depthwise":
+        more = next(n for macs, n in DEPTHWISE_PADDING if core.macs <= macs)
+        return weights.encoded_bytes("depthwise", block.micro.d // core.cores or 1, 1, 10 + more if wide else 4, core.cores)
+    if block.by_part:
+        order, deep, taps = "part", 16 if wide else 8, 5 if wide else 4 if narrow else 2
     else:
-        per_op = a.lookup if work.kind == "lookup" else a.elementwise
-        cycles += per_op.value * max(work.element_ops, work.elements)
-    flows = [Flow(ram, "ifm", read_bytes=work.input_bytes), Flow(ram, "ofm", write_bytes=work.output_bytes)]
-    if work.constant_bytes:
-        flows.append(Flow(rom, "weights", read_bytes=work.constant_bytes))
-    return math.ceil(cycles), flows
+        order, taps = "deep", 1
+        deep = input_depth(op, core, block.micro, part=False) if wide else 32 if narrow else 16
+    if not wide:
+        return weights.encoded_bytes(order, block.micro.d, deep, taps, core.cores)
+    coded = weights.encoded_bytes(order, max(1, block.micro.d // core.cores), deep, taps, core.cores)
+    return min(coded, FAST_HEADER + weights.plain_bytes(block.micro.d, deep, taps))
 
 
-def cost(work: Work, npu: Npu) -> Estimate:
-    """The cost of ``work`` on the NPU itself."""
-    compute, flows = _best(work, work.geometry, npu) if work.geometry is not None else _plain(work, npu)
+def _chosen(op: Operation, m: Machine, ends: tuple[Port, Port], work: Work, setting: Setting | None, slack: int) -> Step:
+    """The operation with the compiler's block, or on its own with the fastest candidate (of equals, least bytes)."""
+    if setting is not None:
+        sparse = m.core.wide and op.kind == "conv" and setting.weights is not None and setting.weights.two_of_four()
+        block = compiler_block(op, m.core, sparse=sparse)
+        return _step(op, block, m, ends, _stored(op, block, m, work, setting.weights), slack)
+    blocks = candidates(op, m.core)
+    stored = _stored(op, blocks[0], m, work, None)
+    steps = (_step(op, b, m, ends, stored, None) for b in blocks)
+    return min(steps, key=lambda s: (s.cycles, sum(f.read_bytes + f.write_bytes for f in s.flows)))
+
+
+def _merged(flows: Iterable[Flow], times: int) -> dict[tuple[str, str], Flow]:
+    total: dict[tuple[str, str], Flow] = {}
+    for f in flows:
+        old = total.get((f.memory, f.tensor), Flow(f.memory, f.tensor))
+        read, written = old.read_bytes + times * f.read_bytes, old.write_bytes + times * f.write_bytes
+        total[f.memory, f.tensor] = Flow(f.memory, f.tensor, read, written)
+    return total
+
+
+def cost(work: Work, npu: Npu, machine: Machine | None = None, setting: Setting | None = None) -> Estimate:
+    """The cost of ``work`` on the NPU itself; with a setting, as a layer of a network."""
+    m = machine or machine_of(npu)
+    around = setting.surroundings if setting else None
+    ops = operations(work, around)
+    slack = setting.slack if setting else 0
+    held = work.input_bytes + work.output_bytes
+    maps = m.maps if held <= m.maps.size else m.outer
+    steps: list[Step] = []
+    known: dict[tuple[Operation, str, str], Step] = {}  # a softmax repeats its operations
+    for i, op in enumerate(ops):
+        source = m.outer if around and around.outer_input and i == 0 else maps
+        target = m.outer if around and around.outer_output and i == len(ops) - 1 else maps
+        key = op, source.name, target.name
+        step = known.get(key) or _chosen(op, m, (source, target), work, setting, slack)
+        if not op.weights:
+            known[key] = step
+        steps.append(step)
+        slack = step.slack
+    batch = batch_of(work)
+    total = _merged((f for s in steps for f in s.flows), batch)
+    _at_least(total, maps.name, "ifm", read=input_footprint_bytes(work))
+    _at_least(total, maps.name, "ofm", written=work.output_bytes)
+    if work.geometry is None and work.constant_bytes:
+        _at_least(total, m.constants.name, "weights", read=work.constant_bytes)
+    flows = tuple(total.values())
+    compute = batch * sum(s.compute for s in steps)
     per_memory = memory_cycles(flows, npu.bytes_per_cycle)
-    cycles = max(compute, *per_memory.values())
+    slowest = max(per_memory.values())
+    lent = setting.slack if setting else 0
+    cycles = max(1, compute, batch * sum(s.cycles for s in steps), slowest - lent)
     op_pj = npu.op_energy.value * (work.element_ops + work.requantized)
     energy = [("mac_pj", npu.mac_energy.value * work.macs * max(1, work.activation_bits / 8) + op_pj)]
-    for name, m in npu.memory.items():
+    for name, memory in npu.memory.items():
         read = sum(f.read_bytes for f in flows if f.memory == name)
         written = sum(f.write_bytes for f in flows if f.memory == name)
-        energy.append((f"{name}_pj", read * m.read_energy.value + written * m.write_energy.value))
+        energy.append((f"{name}_pj", read * memory.read_energy.value + written * memory.write_energy.value))
     energy += [("idle_pj", npu.idle_power.value * cycles / npu.clock.value * 1e12), ("host_pj", 0.0)]
     bound = binding(compute, per_memory)
-    return Estimate(npu.name, cycles, compute, max(per_memory.values()), bound, tuple(flows), tuple(energy))
+    return Estimate(npu.name, cycles, compute, slowest, bound, flows, tuple(energy), slack_cycles=slack)
+
+
+def _at_least(total: dict[tuple[str, str], Flow], memory: str, tensor: str, read: int = 0, written: int = 0) -> None:
+    """Raises the traffic of a class of tensor over all memories to what must move at least."""
+    same = [f for (_, t), f in total.items() if t == tensor]
+    more = max(0, read - sum(f.read_bytes for f in same)), max(0, written - sum(f.write_bytes for f in same))
+    if any(more):
+        old = total.get((memory, tensor), Flow(memory, tensor))  # type: ignore[arg-type]
+        total[memory, tensor] = replace(old, read_bytes=old.read_bytes + more[0], write_bytes=old.write_bytes + more[1])

@@ -6,18 +6,19 @@ field (Hz, B, pJ, ...).
 """
 
 from pathlib import Path
-from typing import Literal
-
-import msgspec
+from typing import Literal, TypeVar
 
 from fxsim.cost import quantity as q
+from fxsim.cost.evidence import ErrorBand
+from fxsim.cost.ethos_array import CHANNELS_PER_PASS, SharedArray, SplitArray
+from fxsim.cost.ethos_system import composed
+from fxsim.cost.quantity import Struct
 from fxsim.errors import ProfileError, listed
 
 Role = Literal["activations", "constants", "cache"]
-
-
-class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all tables of a profile."""
+P = TypeVar("P", bound="Profile")
+Overlap = Literal["sum", "max", "pipelined"]
+"""how computing and fetching go together: one after the other, side by side, or all but the first piece side by side"""
 
 
 class Memory(Struct, frozen=True):
@@ -35,7 +36,7 @@ class PricedMemory(Memory, frozen=True):
     write_energy: q.ByteEnergy
 
 
-class Profile(Struct, frozen=True):
+class Profile(Struct, frozen=True, kw_only=True):
     """What all families share. ``evidence`` says how far the numbers were held against measurements."""
 
     name: str
@@ -45,6 +46,8 @@ class Profile(Struct, frozen=True):
     technology: str
     clock: q.Hertz
     peak_macs: q.MacRate
+    error_band: dict[str, ErrorBand] = {}
+    """how far off estimates were, for ``latency`` and ``energy``; see :mod:`fxsim.cost.evidence`"""
 
     @property
     def memories(self) -> dict[str, Memory]:
@@ -112,13 +115,23 @@ class McuKernels(Struct, frozen=True):
     copy: CopyKernel
     wide_factor: q.Ratio
     """cycles of the inner loops with 16-bit activations, relative to 8-bit"""
+    binary_word: q.WordCycles
+    """32 binary MACs: load, exclusive or, population count, add"""
 
 
-class Mcu(Profile, frozen=True):
-    """A microcontroller: one in-order core that waits for its flash, and a kernel library."""
+class Mcu(Profile, frozen=True, kw_only=True):
+    """A microcontroller: an in-order core that waits for its flash, and a kernel library.
+
+    Shipped ones are put together of a core and a library, see :mod:`fxsim.cost.mcu_library`.
+    """
 
     memory: dict[str, Memory]
     kernel: McuKernels
+    constant_cache: q.CacheBytes
+    """weights of a layer that fit it are fetched from the constants' memory once"""
+    live_channels: bool = False
+    """the library drops channels whose weights are all zero, see :mod:`fxsim.model.live`"""
+    overlap: Overlap = "sum"
     active_current: q.CurrentPerHertz
     supply: q.Volt
 
@@ -131,35 +144,6 @@ class Mcu(Profile, frozen=True):
     def cycle_pj(self) -> float:
         """Energy of one active cycle, core and memories together: current per hertz x voltage."""
         return self.active_current.value * self.supply.value * 1e12
-
-
-class NpuArray(Struct, frozen=True):
-    """The MAC array and output stage of an Ethos-U-like NPU."""
-
-    micro_h: q.Count
-    micro_w: q.Count
-    micro_d: q.Count
-    """outputs that the array works on at once: height, width, channels"""
-    block_memory: q.Bytes
-    """input blocks and accumulators, both double-buffered, must fit in it"""
-    max_block: q.Count
-    """most outputs in one block"""
-    pixel_pass: q.Cycles
-    """cycles that one pixel group takes for 32 input channels"""
-    weight_floor: q.Cycles
-    """least cycles for the same: the weight decoder's rate"""
-    pipeline_delay: q.Cycles
-    conv_output: q.ElementCycles
-    pool_output: q.ElementCycles
-    elementwise: q.OpCycles
-    lookup: q.OpCycles
-    copy: q.ElementCycles
-    softmax_call: q.CallCycles
-    softmax: q.OpCycles
-    call: q.CallCycles
-    scale_bytes: q.ChannelBytes
-    weight_encoding: q.Ratio
-    """bytes of the weight stream relative to the model's weights"""
 
 
 class Accelerator(Profile, frozen=True):
@@ -178,12 +162,40 @@ class Accelerator(Profile, frozen=True):
         return dict(self.memory)
 
 
-class Npu(Accelerator, frozen=True):
-    """An Ethos-U-like processor."""
+class NpuMemory(PricedMemory, frozen=True):
+    """A memory as an NPU's bus sees it."""
+
+    burst: q.Bytes
+    """longest transfer; a shorter one takes as long"""
+    read_latency: q.Cycles
+    write_latency: q.Cycles
+    ports: q.Count
+    reads: q.Count
+    """accesses that may be under way at once"""
+    writes: q.Free
+
+
+class Npu(Accelerator, frozen=True, kw_only=True):
+    """An Arm Ethos-U55 or U65: an accelerator in a system (clock and memories) and a memory mode (what lies where)."""
 
     ops: tuple[str, ...]
     ops_source: str
-    array: NpuArray
+    system: str = ""
+    mode: str = ""
+    memory: dict[str, NpuMemory]  # type: ignore[assignment]  # narrower
+    array: SharedArray | SplitArray
+
+
+class SharedNpu(Npu, frozen=True, kw_only=True):
+    """U55 and U65."""
+
+    array: SharedArray
+
+
+class WideNpu(Npu, frozen=True, kw_only=True):
+    """U85."""
+
+    array: SplitArray
 
 
 class Systolic(Accelerator, frozen=True):
@@ -207,12 +219,20 @@ class VectorUnit(Struct, frozen=True):
     contexts: q.Count
     mac_depth: q.Count
     """8-bit products that one instruction adds into each 32-bit lane"""
-    mac_issue: q.Ratio
-    """multiply instructions that issue per cycle and context, sustained"""
+    mac_slots: q.Ratio
+    """slots of a packet that take a multiply instruction; a packet issues each cycle"""
+    load_slots: q.Ratio
+    """slots of a packet that take a vector load"""
+    mac_loads: q.Ratio
+    """vector loads for each multiply instruction, after reuse in registers"""
+    tails: Literal["predicated", "scalar"]
+    """a part of a vector: runs as a whole one under a predicate, or on the scalar unit where that is faster"""
     depthwise_lanes: q.Count
     """MACs of a depthwise layer per multiply instruction"""
     wide_factor: q.Ratio
     """multiply instructions for 16-bit activations, relative to 8-bit"""
+    binary: q.VectorCycles
+    """exclusive or, population count and addition of one vector of one-bit products"""
     requantize: q.VectorCycles
     """for one vector of 32-bit accumulators"""
     elementwise: q.VectorCycles
@@ -221,6 +241,11 @@ class VectorUnit(Struct, frozen=True):
     softmax: q.VectorCycles
     copy: q.VectorCycles
     call: q.CallCycles
+
+    @property
+    def mac_issue(self) -> float:
+        """Multiply instructions a cycle and context: as many as there are slots for, and for the loads they need."""
+        return 1 / max(1 / self.mac_slots.value, self.mac_loads.value / self.load_slots.value)
 
 
 class ScalarUnit(Struct, frozen=True):
@@ -233,16 +258,23 @@ class ScalarUnit(Struct, frozen=True):
 
 
 class Dsp(Profile, frozen=True):
-    """A vector DSP with a cache and an external memory."""
+    """A vector DSP over a near and an external memory.
+
+    The near memory is a cache, or a scratchpad of which a DMA engine fills one half while the other is in use
+    (``overlap = "pipelined"``).
+    """
 
     ops: tuple[str, ...]
     ops_source: str
     memory: dict[str, PricedMemory]
     vector: VectorUnit
     scalar: ScalarUnit
+    transfer: q.CallCycles
+    """setting up one DMA transfer into a scratchpad; nothing for a cache"""
     mac_energy: q.MacEnergy
     op_energy: q.OpEnergy
     idle_power: q.Power
+    overlap: Overlap = "max"
 
     @property
     def memories(self) -> dict[str, Memory]:
@@ -252,19 +284,28 @@ class Dsp(Profile, frozen=True):
 
 RESERVED = ("mac", "core", "idle", "host", "compute", "none", "ifm", "ofm", "weights", "bias", "scratch")
 """names of other columns of a cost table, which a memory must not take"""
-FAMILIES: dict[str, type[Profile]] = {"npu": Npu, "systolic": Systolic, "dsp": Dsp, "mcu": Mcu}
+FAMILIES: dict[str, type[Profile]] = {"npu": SharedNpu, "npu-u85": WideNpu, "systolic": Systolic, "dsp": Dsp, "mcu": Mcu}
 BUFFERS = ("ifmap", "filter", "ofmap")
 """the memories that a systolic array must have beside its main one"""
 
 
-def load(path: Path) -> Profile:
-    """The profile in a TOML file.
+def load(path: Path, system: str = "", mode: str = "") -> Profile:
+    """The profile in a TOML file; an NPU's in another system or memory mode than it names, if asked.
 
     Raises:
         ProfileError: naming the file, the key, what was got and what is allowed.
     """
-    profile = q.decode(path, FAMILIES)
-    for role in ("activations", "constants"):
+    return checked(q.decode(path, FAMILIES, lambda raw: composed(raw, path, system, mode)), path)
+
+
+def checked(profile: P, path: Path) -> P:
+    """The profile, if its memories and rates go together.
+
+    Raises:
+        ProfileError: naming the file, the key, what was got and what is allowed.
+    """
+    roles: tuple[Role, ...] = ("activations", "constants")
+    for role in roles:
         holders = [n for n, m in profile.memories.items() if role in m.holds]
         if len(holders) != 1:
             got = f"{len(holders)} memories hold {role} ({listed(holders)})"
@@ -292,19 +333,18 @@ def _fastest(profile: Profile) -> dict[str, float]:
         return {f"kernel.{n}.mac": 1 / (m.mac.value * factor) for n, m in kernels.items()}
     if isinstance(profile, Npu):
         a = profile.array
-        positions = a.micro_h.value * a.micro_w.value * a.micro_d.value
-        return {"array.pixel_pass": positions * CHANNELS_PER_PASS / max(a.pixel_pass.value, 1e-9)}
+        per_pass = CHANNELS_PER_PASS / max(a.pixel_pass.value, 1e-9) * a.cores.value
+        if isinstance(a, SplitArray):
+            per_pass /= a.cores.value
+        return {"array.pixel_pass": max(m.h.value * m.w.value * m.d.value for m in a.micro.values()) * per_pass}
     if isinstance(profile, Systolic):
         return {"rows": profile.rows.value * profile.columns.value}
     assert isinstance(profile, Dsp)
     v = profile.vector
-    rate = v.contexts.value * v.mac_issue.value / min(1.0, v.wide_factor.value)
+    rate = v.contexts.value * v.mac_issue / min(1.0, v.wide_factor.value)
     return {
         "vector.mac_depth": rate * v.width.value / 4 * v.mac_depth.value,
         "vector.depthwise_lanes": rate * v.depthwise_lanes.value,
         "scalar.mac": 1 / profile.scalar.mac.value,
     }
 
-
-CHANNELS_PER_PASS = 32
-"""input channels (8-bit) that an Ethos-U block pass reduces"""

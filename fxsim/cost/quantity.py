@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,10 @@ class Constant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: float
     unit: str
     source: str
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all tables of a profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,11 @@ Bandwidth = Annotated[
 ]
 """``B/cycle`` of the profile's clock, or ``B/s``"""
 Count = Annotated[Constant, Quantity(_units("1"), whole=True)]
+Free = Annotated[Constant, Quantity(_units("1"), positive=False, whole=True)]
+"""a count that may be zero"""
 Bits = Annotated[Constant, Quantity(_units("bit"), whole=True)]
+CacheBytes = Annotated[Constant, Quantity(_units("B", **_SIZES), positive=False, whole=True)]
+"""a size that may be zero"""
 Ratio = Annotated[Constant, Quantity(_units("1"))]
 MacRate = Annotated[Constant, Quantity(_units("MAC/cycle"))]
 CallCycles = Annotated[Constant, _cycles("call")]
@@ -63,6 +71,9 @@ OpCycles = Annotated[Constant, _cycles("op", positive=True)]
 OutputCycles = Annotated[Constant, _cycles("output")]
 ElementCycles = Annotated[Constant, _cycles("element")]
 ByteCycles = Annotated[Constant, _cycles("B", positive=True)]
+InstructionCycles = Annotated[Constant, _cycles("instruction", positive=True)]
+WordCycles = Annotated[Constant, _cycles("word", positive=True)]
+"""a word is 32 binary values"""
 VectorCycles = Annotated[Constant, _cycles("vector", positive=True)]
 ChannelBytes = Annotated[Constant, Quantity(_units("B/channel"), whole=True)]
 MacEnergy = Annotated[Constant, Quantity(_units("pJ/MAC", fJ_per_MAC=1e-3, nJ_per_MAC=1e3), positive=False)]
@@ -75,18 +86,31 @@ CurrentPerHertz = Annotated[Constant, Quantity(_units("A/Hz", uA_per_MHz=1e-12, 
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def decode(path: Path, kinds: Mapping[str, type[S]]) -> S:
-    """The profile in a TOML file, as the struct that its ``kind`` names, with all constants in base units.
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
 
     Raises:
-        ProfileError: if the file cannot be read, or a key is unknown, missing, of the wrong type, unit or range.
+        ProfileError: if it cannot be read.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise ProfileError(f"{path}: cannot be read: {e}") from None
     except tomllib.TOMLDecodeError as e:
         raise ProfileError(f"{path}: not TOML: {e}") from None
+
+
+def decode(
+    path: Path, kinds: Mapping[str, type[S]], complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda raw: raw
+) -> S:
+    """The profile in a TOML file, as the struct that its ``kind`` names, with all constants in base units.
+
+    ``complete`` adds to the tables what the file leaves to others.
+
+    Raises:
+        ProfileError: if the file cannot be read, or a key is unknown, missing, of the wrong type, unit or range.
+    """
+    raw = complete(read(path))
     kind = raw.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise ProfileError(f"{path}: key kind: got {kind!r}; allowed: {listed(sorted(kinds))}")

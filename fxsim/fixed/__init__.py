@@ -6,8 +6,23 @@ array([   26,  -384, 32767], dtype=int16)
 """
 
 from fxsim.fixed.array import FixedArray
+from fxsim.fixed.floats import quantize, to_float
 from fxsim.fixed.formats import FixedFormat
-from fxsim.fixed.linear import conv, dot, matmul
-from fxsim.fixed.ops import add, cast, mul, quantize, to_float
+from fxsim.fixed.linear import Registers, conv, conv_registers, dot, matmul, matmul_registers
+from fxsim.fixed.ops import add, cast, mul
 
-__all__ = ["FixedArray", "FixedFormat", "add", "cast", "conv", "dot", "matmul", "mul", "quantize", "to_float"]
+__all__ = [
+    "FixedArray",
+    "FixedFormat",
+    "Registers",
+    "add",
+    "cast",
+    "conv",
+    "conv_registers",
+    "dot",
+    "matmul",
+    "matmul_registers",
+    "mul",
+    "quantize",
+    "to_float",
+]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fxsim.fixed import linear, ops
+from fxsim.fixed import floats, linear, ops
 from fxsim.fixed.formats import FixedFormat, as_format
 from fxsim.numerics import Accumulator
 
@@ -38,7 +38,7 @@ class FixedArray:
         cls, x: npt.ArrayLike, format: FixedFormat | str, rounding: str = "ties_even", overflow: str = "saturate"
     ) -> "FixedArray":
         """``x``, quantized: see :func:`fxsim.fixed.quantize`."""
-        return cls(ops.quantize(x, format, rounding, overflow), as_format(format))
+        return cls(floats.quantize(x, format, rounding, overflow), as_format(format))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,7 +47,7 @@ class FixedArray:
 
     def to_float(self) -> npt.NDArray[np.float64]:
         """The real values in float64."""
-        return ops.to_float(self.raw, self.format)
+        return floats.to_float(self.raw, self.format)
 
     def cast(
         self, target: FixedFormat | str, rounding: str = _TRUNCATE, overflow: str = _WRAP, wrap_bits: int = 0

@@ -145,7 +145,8 @@ def xnor_conv2d(
 
     ``pad`` is ``(top, bottom, left, right)``, TensorFlow's SAME if absent.
 
-    Source: larq_compute_engine/core/bconv2d/reference.h and zero_padding_correction.h @ e6860fc. Read, not run.
+    Source: larq_compute_engine/core/bconv2d/reference.h and zero_padding_correction.h @ e6860fc. The engine's
+    reference kernel refuses an odd number of channels.
     """
     who = "xnor_conv2d"
     image, kernel = np.asarray(x), np.asarray(w)
@@ -166,7 +167,7 @@ def xnor_conv2d(
     image = _word_count(who, "x", _bits(who, "x", image), packed, c)
     kernel = _word_count(who, "w", _bits(who, "w", kernel), packed, c)
     (sh, sw), (dh, dw) = _pair(who, "stride", stride), _pair(who, "dilation", dilation)
-    (n, h, wid, cw), (o, kh, kw, _) = image.shape, kernel.shape
+    (_, h, wid, cw), (o, kh, kw, _) = image.shape, kernel.shape
     if padding == "valid":
         if pad is not None and any(pad):
             raise DomainError(f"{who}: pad is {pad} with padding 'valid'; allowed: none")
@@ -181,19 +182,62 @@ def xnor_conv2d(
         raise DomainError(
             f"{who}: an image of {h}x{wid} with a kernel of {kh}x{kw} has no output; allowed: at least one"
         )
-    padded = np.zeros((n, h + top + bottom, wid + left + right, cw), np.uint32)
-    padded[:, top : top + h, left : left + wid] = image
-    acc = np.empty((n, oh, ow, o), np.int32)
     flat = np.ascontiguousarray(kernel.reshape(o, kh * kw * cw).T)
-    _run(padded, flat, (sh, sw, dh, dw), (kh, kw), kh * kw * c, acc)
+    window = (sh, sw, dh, dw)
+    acc = conv_words(image, flat, window, (kh, kw), (top, bottom, left, right), kh * kw * c)
     if padding in ("zero", "zero_larq"):
-        ones = np.bitwise_count(kernel).sum(axis=3, dtype=np.int32)
-        tap = np.int32(c) - 2 * ones - np.int32(c % 2 if padding == "zero_larq" else 0)  # what the tap added too much
-        ys = (np.arange(oh) * sh - top)[:, None] + np.arange(kh) * dh
-        zs = (np.arange(ow) * sw - left)[:, None] + np.arange(kw) * dw
-        inside = ((ys >= 0) & (ys < h))[:, None, :, None] & ((zs >= 0) & (zs < wid))[None, :, None, :]
-        acc -= np.tensordot((~inside).astype(np.int32), tap, axes=((2, 3), (1, 2)))
+        lost = c % 2 if padding == "zero_larq" else 0
+        acc -= outside_sum(tap_values(kernel, c) - np.int32(lost), (h, wid), (oh, ow), window, (top, left))
     return acc
+
+
+def conv_words(
+    image: Array,
+    weight: Array,
+    window: tuple[int, int, int, int],
+    taps: Pair,
+    pad: tuple[int, int, int, int],
+    depth: int,
+) -> npt.NDArray[np.int32]:
+    """``depth - 2 * popcount(x ^ w)`` over a sliding window, with zero words around the image: they stand for +1.
+
+    Shapes: image uint32 ``(N, H, W, CW)``; weight uint32 ``(KH * KW * CW, O)``; int32 ``(N, OH, OW, O)``. ``window`` is
+    ``(stride_h, stride_w, dilation_h, dilation_w)``, ``pad`` ``(top, bottom, left, right)``. Every bit of a word counts.
+    """
+    (n, h, w, cw), (top, bottom, left, right) = image.shape, pad
+    padded = image
+    if any(pad):
+        padded = np.zeros((n, h + top + bottom, w + left + right, cw), np.uint32)
+        padded[:, top : top + h, left : left + w] = image
+    (sh, sw, dh, dw), (kh, kw) = window, taps
+    oh, ow = (padded.shape[1] - (kh - 1) * dh - 1) // sh + 1, (padded.shape[2] - (kw - 1) * dw - 1) // sw + 1
+    acc = np.empty((n, oh, ow, weight.shape[1]), np.int32)
+    _run(padded, weight, window, taps, depth, acc)
+    return acc
+
+
+def tap_values(kernel: Array, channels: int) -> npt.NDArray[np.int32]:
+    """``sum(w)`` of each tap, int32 ``(O, KH, KW)``, of words ``(O, KH, KW, CW)``: what a tap adds on a cell of all +1."""
+    values: npt.NDArray[np.int32] = np.int32(channels) - 2 * np.bitwise_count(kernel).sum(axis=3, dtype=np.int32)
+    return values
+
+
+def outside_sum(
+    values: Array, size: Pair, out: Pair, window: tuple[int, int, int, int], before: Pair
+) -> npt.NDArray[np.int32]:
+    """The sum of ``values`` ``(O, KH, KW)`` over the taps that lie outside the image, for each output: ``(OH, OW, O)``.
+
+    ``size`` is the image's, ``before`` its padding ``(top, left)``.
+    """
+    kernel = values.shape[1:]
+    rows, columns = (
+        ((at := np.arange(out[i])[:, None] * window[i] - before[i] + np.arange(kernel[i]) * window[2 + i]) >= 0)
+        & (at < size[i])
+        for i in (0, 1)
+    )
+    inside = np.einsum("yi,zj,oij->yzo", rows.astype(np.int32), columns.astype(np.int32), values, optimize=True)
+    total: npt.NDArray[np.int32] = values.sum(axis=(1, 2), dtype=np.int32) - inside
+    return total
 
 
 def _exact_product(who: str, x: Array, w: Array, largest: int) -> npt.NDArray[np.int32]:

@@ -2,6 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -10,6 +13,8 @@ from fxsim.errors import DomainError
 MAX_BITS = 4096
 MAX_FRAC = 8192
 COMPILED_BITS = 64
+MIN_EXPONENT, MAX_EXPONENT = -1074, 1023
+"""of the powers of two in float64"""
 
 _NOTATIONS = (
     (r"(?P<u>[uU])?Q(?P<int>-?\d+)\.(?P<frac>-?\d+)", "Q8.8, UQ8.8: integer bits (the sign among them), fraction bits"),
@@ -19,6 +24,18 @@ _NOTATIONS = (
     (r"fixdt\((?P<flag>[01]),(?P<bits>\d+),(?P<frac>-?\d+)\)", "fixdt(1,16,8): signed, bits, fraction bits"),
     (r"fxp-(?P<u>[su])(?P<bits>\d+)/(?P<frac>-?\d+)", "fxp-s16/8: bits, fraction bits"),
 )
+
+
+def whole(what: str, value: SupportsIndex) -> int:
+    """An integer of any kind as Python's.
+
+    Raises:
+        DomainError: if it is none.
+    """
+    try:
+        return index(value)
+    except TypeError:
+        raise DomainError(f"{what} is {value!r}; allowed: an integer") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +52,8 @@ class FixedFormat:
 
     def __post_init__(self) -> None:
         """Raises DomainError if a size is out of range."""
+        object.__setattr__(self, "bits", whole("bits", self.bits))
+        object.__setattr__(self, "frac_bits", whole("frac_bits", self.frac_bits))
         if not 1 <= self.bits <= MAX_BITS:
             raise DomainError(f"bits is {self.bits}; allowed: 1..{MAX_BITS}")
         if not -MAX_FRAC <= self.frac_bits <= MAX_FRAC:
@@ -57,7 +76,15 @@ class FixedFormat:
 
     @property
     def step(self) -> float:
-        """The distance of two neighbours, ``2**-frac_bits``."""
+        """The distance of two neighbours, ``2**-frac_bits``.
+
+        Raises:
+            DomainError: if no float64 holds it.
+        """
+        if not MIN_EXPONENT <= -self.frac_bits <= MAX_EXPONENT:
+            raise DomainError(
+                f"the step 2**{-self.frac_bits} of {self} is no float64; allowed: 2**{MIN_EXPONENT}..2**{MAX_EXPONENT}"
+            )
         return 2.0**-self.frac_bits
 
     @property
@@ -113,5 +140,18 @@ class FixedFormat:
 
 
 def as_format(format: "FixedFormat | str") -> FixedFormat:
-    """A format, or the one that a text names."""
-    return format if isinstance(format, FixedFormat) else FixedFormat.parse(format)
+    """A format, or the one that a text names.
+
+    Raises:
+        DomainError: if it is neither.
+    """
+    if isinstance(format, FixedFormat):
+        return format
+    if not isinstance(format, str):
+        raise DomainError(f"format is {format!r}; allowed: a FixedFormat, or a text such as 'Q8.8'")
+    return _parsed(format)
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> FixedFormat:
+    return FixedFormat.parse(text)

@@ -37,12 +37,15 @@ class Registers:
 
 
 def _integers(a: npt.ArrayLike, what: str, rank: int) -> Raw:
-    array = np.asarray(a)
+    try:
+        array = np.asarray(a)
+    except ValueError as e:
+        raise DomainError(f"{what} is no array: {e}") from None
     if array.dtype.kind not in "iu" or array.dtype == np.uint64:
         raise DomainError(f"{what} is {array.dtype}; allowed: signed or unsigned integers of at most 63 bits")
     if array.ndim != rank:
         raise DomainError(f"{what} has shape {list(array.shape)}; allowed: {rank} axes")
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
 
 def _limits(array: Raw) -> tuple[int, int]:
@@ -58,11 +61,19 @@ def _span(x: Raw, w: Raw, bias: Raw) -> tuple[int, int]:
     return min((r[0] for r in ranges), default=0), max((r[1] for r in ranges), default=0)
 
 
-def _run(x: Raw, w: Raw, bias: Raw, window: tuple[int, ...], groups: int, acc: Raw, a: Accumulator) -> None:
-    """Fills ``acc``: by the fast kernels where they do the same, by the watched one elsewhere."""
+def _checked(x: Raw, w: Raw, bias: Raw, a: Accumulator) -> tuple[int, int]:
+    """Bounds of every running sum, if the kernels can hold them."""
+    if not isinstance(a, Accumulator):
+        raise DomainError(f"accumulator is {a!r}; allowed: an Accumulator, such as Accumulator(bits=20)")
     low, high = _span(x, w, bias)
     if max(-low, high) >= MAX_PRODUCT:
         raise DomainError(f"sums reach {max(-low, high)}; allowed: below 2**62")
+    return low, high
+
+
+def _run(x: Raw, w: Raw, bias: Raw, window: tuple[int, ...], groups: int, acc: Raw, a: Accumulator) -> None:
+    """Fills ``acc``: by the fast kernels where they do the same, by the watched one elsewhere."""
+    low, high = _checked(x, w, bias, a)
     fits = lowest(a.bits) <= low and high <= highest(a.bits)
     free = fits and a.order in ("sequential", "tree", "lanes") and not (a.product_shift or a.product_bits)
     if free or a.plain:  # no step can overflow, so that no order matters; or the fast kernel is the very thing
@@ -75,10 +86,10 @@ def _run(x: Raw, w: Raw, bias: Raw, window: tuple[int, ...], groups: int, acc: R
             unused = 64 - a.bits
             acc[...] = (acc << unused) >> unused
         return
-    registers(x, w, bias, window, groups, acc, a)
+    _watched(x, w, bias, window, groups, acc, a)
 
 
-def registers(x: Raw, w: Raw, bias: Raw, window: tuple[int, ...], groups: int, acc: Raw, a: Accumulator) -> Registers:
+def _watched(x: Raw, w: Raw, bias: Raw, window: tuple[int, ...], groups: int, acc: Raw, a: Accumulator) -> Registers:
     """Fills ``acc`` by the watched kernel, and says what the registers held."""
     seen = watch(acc.shape[-1])
     f = ordered(a.order, a.overflow, a.product_rounding, a.product_overflow)
@@ -113,7 +124,9 @@ def matmul_registers(
 ) -> tuple[npt.NDArray[np.int64], Registers]:
     """:func:`matmul`, and what the registers of each column held; ``first`` is ``(row, column)``."""
     x, w, acc = _operands(a, b)
-    held = registers(x, w, np.zeros(w.shape[-1], np.int64), (1, 1, 1, 1), 1, acc, accumulator)
+    bias = np.zeros(w.shape[-1], np.int64)
+    _checked(x, w, bias, accumulator)
+    held = _watched(x, w, bias, (1, 1, 1, 1), 1, acc, accumulator)
     first = held.first[2:] if held.first else None
     return acc.reshape(x.shape[2], w.shape[3]), Registers(held.low, held.high, held.overflows, first)
 
@@ -142,6 +155,32 @@ def conv(
     Raises:
         DomainError: on shapes that do not fit each other, and as :func:`matmul`.
     """
+    image, weight, offset, acc = _window(x, w, bias, stride, dilation, padding, groups)
+    _run(image, weight, offset, (*stride, *dilation), groups, acc, accumulator)
+    return acc
+
+
+def conv_registers(
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    groups: int = 1,
+    accumulator: Accumulator = PLAIN,
+) -> tuple[npt.NDArray[np.int64], Registers]:
+    """:func:`conv`, and what the registers of each output channel held; ``first`` is ``(n, y, x, channel)``."""
+    image, weight, offset, acc = _window(x, w, bias, stride, dilation, padding, groups)
+    _checked(image, weight, offset, accumulator)
+    return acc, _watched(image, weight, offset, (*stride, *dilation), groups, acc, accumulator)
+
+
+def _window(
+    x: npt.ArrayLike, w: npt.ArrayLike, bias: npt.ArrayLike | None, stride: tuple[int, int],
+    dilation: tuple[int, int], padding: tuple[int, int, int, int], groups: int,
+) -> tuple[Raw, Raw, Raw, Raw]:  # fmt: skip
+    """The operands of a convolution, checked; the image padded; and room for the sums."""
     image, weight = _integers(x, "x", 4), _integers(w, "w", 4)
     n, _, _, c = image.shape
     kh, kw, cg, o = weight.shape
@@ -158,6 +197,4 @@ def conv(
     offset = np.zeros(o, np.int64) if bias is None else _integers(bias, "bias", 1).astype(np.int64)
     if offset.size != o:
         raise DomainError(f"bias has {offset.size} elements; allowed: {o}")
-    acc = np.zeros((n, oh, ow, o), np.int64)
-    _run(image, weight, offset, (*stride, *dilation), groups, acc, accumulator)
-    return acc
+    return image, weight, offset, np.zeros((n, oh, ow, o), np.int64)

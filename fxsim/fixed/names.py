@@ -180,6 +180,8 @@ def resolve(name: str, own: tuple[str, ...], dialects: dict[str, dict[str, str]]
     Raises:
         ProfileError: on a name or a dialect that there is not, and on a bare word of other libraries.
     """
+    if not isinstance(name, str):
+        raise ProfileError(f"{what} is {name!r}; allowed: a name, such as {own[0]!r}")
     dialect, colon, word = name.partition(":")
     if not colon:
         if name in own:

@@ -7,6 +7,7 @@ array([120,   1], dtype=uint8)
 array([-8,  7,  1], dtype=int8)
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,11 +43,11 @@ class _Blocks(Codec):
         words = self.words(data, (int(np.prod(blocks, dtype=np.int64)), self.size))
         return self._decode(words).reshape(sizes) + np.int8(self.low)
 
-    def _encode(self, codes: Int8) -> Bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _encode(self, codes: Int8) -> Bytes: ...
 
-    def _decode(self, data: Bytes) -> Int8:
-        raise NotImplementedError
+    @abstractmethod
+    def _decode(self, data: Bytes) -> Int8: ...
 
 
 class GgufQ40(_Blocks):

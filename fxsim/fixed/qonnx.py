@@ -2,7 +2,7 @@
 
 Their rounding modes have foreign names and, in two cases, foreign ties: both are kept.
 
-Source: qonnx 1.0.0 custom_op/general/intquant.py, bipolar_quant.py.
+Source: qonnx 1.0.0 custom_op/general/intquant.py, bipolar_quant.py, trunc.py.
 """
 
 from collections.abc import Callable
@@ -93,3 +93,60 @@ def bipolar_quant(x: npt.ArrayLike, scale: npt.ArrayLike = 1) -> tuple[npt.NDArr
     value, step = _finite("bipolar_quant", x=x, scale=scale)
     q = np.where(value >= 0, np.float32(1), np.float32(-1))
     return q.astype(np.int8), q * step
+
+
+def trunc_quant(
+    x: npt.ArrayLike, scale: npt.ArrayLike, zero_point: npt.ArrayLike, drop: int, rounding: str = "FLOOR"
+) -> Floats:
+    """``(round(n / 2**drop) - zero_point) * scale``, ``n`` the nearest integer (ties even): QONNX's Trunc, version 1.
+
+    ``n`` stands for ``x / scale + zero_point``; the low ``drop`` bits go by the rule of ``rounding``; all in float32.
+
+    Raises:
+        DomainError: on a rounding mode that is not one of QONNX's, and on NaN.
+
+    Source: qonnx 1.0.0 custom_op/general/trunc.py.
+    """
+    who = "trunc_quant"
+    if rounding not in ROUNDING:
+        raise DomainError(f"{who}: rounding is {rounding!r}; allowed: {listed(ROUNDING)}")
+    value, step, zero = _finite(who, x=x, scale=scale, zero_point=zero_point)
+    y = ROUNDING[rounding](np.round(value / step + zero) / np.float32(2.0**drop))
+    result: Floats = (y - zero) * step
+    return result
+
+
+def trunc_to_scale(
+    x: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    zero_point: npt.ArrayLike,
+    out_scale: npt.ArrayLike,
+    out_bits: int,
+    *,
+    signed: bool = True,
+    narrow: bool = False,
+    rounding: str = "FLOOR",
+) -> Floats:
+    """``(round(clamp(n / r)) - zero_point / r) * out_scale`` with ``r = 2**round(log2(out_scale / scale))``.
+
+    QONNX's Trunc, version 2; ``n`` and the arithmetic as in :func:`trunc_quant`.
+
+    Raises:
+        DomainError: on a width or a rounding mode that is not one of QONNX's, and on NaN.
+
+    Source: qonnx 1.0.0 custom_op/general/trunc.py.
+    """
+    who = "trunc_to_scale"
+    if not 1 <= out_bits <= _MAX_BITS:
+        raise DomainError(f"{who}: out_bits is {out_bits}; allowed: 1..{_MAX_BITS}")
+    if rounding not in ROUNDING:
+        raise DomainError(f"{who}: rounding is {rounding!r}; allowed: {listed(ROUNDING)}")
+    value, step, zero, out_step = _finite(who, x=x, scale=scale, zero_point=zero_point, out_scale=out_scale)
+    if np.any(step <= 0) or np.any(out_step <= 0):
+        raise DomainError(f"{who}: a scale is not above 0; allowed: numbers above 0")
+    ratio = np.float32(2) ** np.round(np.log2(out_step / step))
+    low = narrow - (1 << (out_bits - 1)) if signed else 0
+    high = (1 << (out_bits - 1)) - 1 if signed else (1 << out_bits) - 1 - narrow
+    y = ROUNDING[rounding](np.clip(np.round(value / step + zero) / ratio, np.float32(low), np.float32(high)))
+    result: Floats = (y - zero / ratio) * out_step
+    return result

@@ -6,16 +6,18 @@ element; ``lfsr`` is the 32-bit Galois shift register with polynomial 0x80200003
 Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014; Xilinx XAPP 052 (taps 32, 22, 2, 1).
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from fxsim.errors import DomainError
+from fxsim.errors import DomainError, listed
 
-Raw = npt.NDArray[Any]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 LFSR_MASK = 0x80200003
+WIDTHS = {"counter": 64, "lfsr": 32}
+"""generator -> random bits of an element"""
 
 
 def counter_bits(seed: int, count: int) -> npt.NDArray[np.uint64]:
@@ -40,26 +42,43 @@ def lfsr_bits(seed: int, count: int) -> list[int]:
     return states
 
 
-def shift_right(raw: Raw, shift: int, rule: str, seed: int, generator: str = "counter") -> Raw:
-    """``raw / 2**shift``, rounded up or down at random.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where random bits come from: ``counter`` or ``lfsr``, and the seed."""
+
+    seed: int = 0
+    generator: str = "counter"
+
+    def __post_init__(self) -> None:
+        if self.generator not in WIDTHS:
+            raise DomainError(f"generator is {self.generator!r}; allowed: {listed(WIDTHS)}")
+
+    @property
+    def width(self) -> int:
+        """Random bits of an element."""
+        return WIDTHS[self.generator]
+
+    def bits(self, count: int) -> list[int]:
+        """``width`` random bits for each of ``count`` elements."""
+        return lfsr_bits(self.seed, count) if self.generator == "lfsr" else counter_bits(self.seed, count).tolist()
+
+
+def shift_right(values: Sequence[int], shifts: Sequence[int], rule: str, source: Source) -> list[int]:
+    """``value / 2**shift``, rounded up or down at random; values that are not shifted stay.
 
     ``stochastic_weighted`` goes up with the probability of the fraction, so that the mean is exact; with
     ``stochastic_equal`` an inexact value goes up with probability 1/2, with ``stochastic_coin`` any value does.
     """
-    if shift <= 0:
-        return raw
-    flat = [int(v) for v in raw.reshape(-1)]
-    if generator not in ("counter", "lfsr"):
-        raise DomainError(f"generator is {generator!r}; allowed: 'counter', 'lfsr'")
-    bits = lfsr_bits(seed, len(flat)) if generator == "lfsr" else [int(v) for v in counter_bits(seed, len(flat))]
-    width = 32 if generator == "lfsr" else 64
+    width = source.width
     result = []
-    for value, random in zip(flat, bits, strict=True):
-        if rule == "stochastic_weighted":
+    for value, shift, random in zip(values, shifts, source.bits(len(values)), strict=True):
+        if shift <= 0:
+            result.append(value)
+        elif rule == "stochastic_weighted":
             dither = random >> (width - shift) if shift <= width else random << (shift - width)
             result.append((value + dither) >> shift)
         else:
             floor = value >> shift
             moves = rule == "stochastic_coin" or value != floor << shift
             result.append(floor + (random >> (width - 1) if moves else 0))
-    return np.array(result, dtype=raw.dtype if raw.dtype == object else np.int64).reshape(raw.shape)
+    return result

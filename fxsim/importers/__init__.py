@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fxsim.errors import ModelError, listed
-from fxsim.importers import tflite
+from fxsim.importers import onnx, tflite
 from fxsim.model.check import check
 from fxsim.model.fold import fold
 from fxsim.model.graph import Graph
 
 Reader = Callable[[bytes, str], Graph]
-READERS: dict[str, Reader] = {".tflite": tflite.parse}
+READERS: dict[str, Reader] = {".tflite": tflite.parse, ".onnx": onnx.parse}
 MAX_FILE_BYTES = (1 << 31) - 1
 """The offsets of a flatbuffer are 31 bits wide."""
 
@@ -21,6 +21,15 @@ def read(path: str | os.PathLike[str]) -> Graph:
 
     Raises:
         ModelError: if the file cannot be read or is not a sound model; UnsupportedOp if it uses what fxsim lacks.
+    """
+    return check(survey(path))
+
+
+def survey(path: str | os.PathLike[str]) -> Graph:
+    """The network in a model file as :func:`read` has it, but unchecked: it may hold what fxsim does not support.
+
+    Raises:
+        ModelError: if the file cannot be read or is malformed.
     """
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
@@ -32,7 +41,7 @@ def read(path: str | os.PathLike[str]) -> Graph:
         data = path.read_bytes()
     except OSError as e:
         raise ModelError(f"{path}: cannot be read: {e.strerror or e}") from None
-    return parse(data, str(path), reader)
+    return fold(reader(data, str(path)))
 
 
 def parse(data: bytes, name: str, reader: Reader = tflite.parse) -> Graph:

@@ -13,12 +13,32 @@ import numpy as np
 import tflite
 
 from fxsim.errors import ModelError, UnsupportedOp
+from fxsim.importers.tflite_custom import CUSTOM, custom_attributes
 from fxsim.importers.tflite_options import OPTIONAL, OPTIONS
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
-from fxsim.model.ops.base import Attributes
-from fxsim.model.qtype import BOOL, FLOAT32, INT4, INT8, INT16, INT32, INT64, RESOURCE, UINT8, Array, QType, QuantParams
+from fxsim.model.ops.base import Attributes, Unread
+from fxsim.model.qtype import (
+    BOOL,
+    FLOAT32,
+    INT2,
+    INT4,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    RESOURCE,
+    UINT8,
+    UINT16,
+    UINT32,
+    UINT64,
+    Array,
+    QType,
+    QuantParams,
+)
 
 IDENTIFIER = b"TFL3"
+INT2_CODE = 19
+"""``TensorType.INT2``, which the generated accessors do not name yet"""
 _TYPES: dict[int, QType] = {
     tflite.TensorType.FLOAT32: FLOAT32,
     tflite.TensorType.INT32: INT32,
@@ -29,6 +49,16 @@ _TYPES: dict[int, QType] = {
     tflite.TensorType.INT8: INT8,
     tflite.TensorType.RESOURCE: RESOURCE,
     tflite.TensorType.INT4: INT4,
+    tflite.TensorType.UINT16: UINT16,
+    tflite.TensorType.UINT32: UINT32,
+    tflite.TensorType.UINT64: UINT64,
+    tflite.TensorType.FLOAT16: QType(16, kind="float"),
+    tflite.TensorType.FLOAT64: QType(64, kind="float"),
+    tflite.TensorType.STRING: QType(8, kind="string"),
+    tflite.TensorType.COMPLEX64: QType(64, kind="complex"),
+    tflite.TensorType.COMPLEX128: QType(128, kind="complex"),
+    tflite.TensorType.VARIANT: QType(8, kind="variant"),
+    INT2_CODE: INT2,
 }
 _TYPE_NAMES = {v: k for k, v in vars(tflite.TensorType).items() if isinstance(v, int)}
 _OP_NAMES = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
@@ -127,7 +157,8 @@ class _File:
         if len(shape) > 8 or any(d < 0 for d in shape):
             raise ModelError(f"{where} has shape {list(shape)}; allowed: at most 8 static sizes")
         quant = self._quant(t.Quantization(), shape, qtype, where) if qtype.kind == "int" else None
-        return Tensor(index, name, shape, qtype, quant, self._constant(t.Buffer(), qtype, shape, where))
+        data = self._constant(t.Buffer(), qtype, shape, where)
+        return Tensor(index, name, shape, qtype, quant, data, bool(t.IsVariable()) and data is None)
 
     def _quant(self, q: Any, shape: tuple[int, ...], qtype: QType, where: str) -> QuantParams | None:
         if q is None or not q.ScaleLength():
@@ -138,8 +169,9 @@ class _File:
             raise ModelError(f"{where} has a scale of {scale.min()}; allowed: finite and above 0")
         if zero.size == 0:
             zero = np.zeros(scale.size, np.int64)
-        axis = int(q.QuantizedDimension()) if scale.size > 1 else None
-        if zero.size != scale.size or (axis is not None and not (0 <= axis < len(shape) and shape[axis] == scale.size)):
+        axis = int(q.QuantizedDimension()) if scale.size > 1 or q.QuantizedDimension() else None
+        fits = scale.size == 1 or (axis is not None and 0 <= axis < len(shape) and shape[axis] == scale.size)
+        if zero.size != scale.size or not fits:
             raise ModelError(
                 f"{where} of shape {list(shape)} has {scale.size} scales and {zero.size} zero points along axis {axis}"
             )
@@ -152,7 +184,7 @@ class _File:
         if not 0 <= buffer < self.model.BuffersLength():
             raise ModelError(f"{where} names buffer {buffer}; allowed: 0..{self.model.BuffersLength() - 1}")
         raw = self._buffer(self.model.Buffers(buffer), where)
-        if not raw.size or qtype.kind == "resource":
+        if not raw.size or qtype.kind not in ("int", "float", "bool"):
             return None
         elements = 1
         for d in shape:
@@ -161,9 +193,11 @@ class _File:
             raise ModelError(
                 f"{where} of shape {list(shape)} {qtype.name} has {raw.size} bytes; allowed: {qtype.bytes(elements)}"
             )
-        if qtype.bits == 4:
-            self.budget.spend(elements // 2)
-            data = np.stack([raw << 4, raw], axis=-1).view(np.int8).reshape(-1)[:elements] >> 4
+        if qtype.bits < 8 and qtype.kind == "int":  # several to a byte, the first in its lowest bits
+            self.budget.spend(raw.size)
+            lefts = range(8 - qtype.bits, -1, -qtype.bits)
+            shifted = np.stack([raw << left for left in lefts], axis=-1).view(np.int8)
+            data = shifted.reshape(-1)[:elements] >> (8 - qtype.bits)
         else:
             data = raw.view(qtype.dtype.newbyteorder("<")) if qtype.kind != "bool" else raw != 0
         data = data.reshape(shape)
@@ -186,12 +220,24 @@ class _File:
         code = self.model.OperatorCodes(op.OpcodeIndex())
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         name = _OP_NAMES.get(number, f"code {number}")
-        if name == "CUSTOM":
-            name = _text(code.CustomCode()) or name
+        custom = name == "CUSTOM"
+        if custom:
+            name = _text(code.CustomCode())
+            if not name or name in _OP_NAMES.values():  # it must not pass for a builtin op
+                name = f"CUSTOM {name}".strip()
         inputs = self._indices(op.InputsAsNumpy(), len(tensors), f"layer {index} {name}", absent=True)
         outputs = self._indices(op.OutputsAsNumpy(), len(tensors), f"layer {index} {name}")
-        attributes = self._attributes(name, op, f"{self.name}: layer {index} {name}")
-        return Node(index, name, inputs, outputs, attributes, tensors[outputs[0]].name if outputs else "")
+        where = f"{self.name}: layer {index} {name}"
+        attributes: Attributes
+        try:
+            if custom and name in CUSTOM:
+                attributes = custom_attributes(name, op, tuple(tensors[i] for i in outputs), self.budget.spend, where)
+            else:
+                attributes = self._attributes(name, op, where)
+        except UnsupportedOp as e:  # the check reports it, together with all else that is not supported
+            attributes = Unread(str(e).removeprefix(f"{where}: "))
+        within = self._indices(op.IntermediatesAsNumpy(), len(tensors), f"layer {index} {name}")
+        return Node(index, name, inputs, outputs, attributes, tensors[outputs[0]].name if outputs else "", within)
 
     def _attributes(self, name: str, op: Any, where: str) -> Attributes:
         if name not in OPTIONS:

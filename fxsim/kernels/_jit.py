@@ -12,16 +12,33 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba import types
 from numba.core.errors import NumbaError as CompileError
 from numba.extending import intrinsic, overload, register_jitable
 
 from fxsim.arith import cast as fixed_cast
-from fxsim.arith import floats, gemmlowp, overflow, requantize, rounding, tosa
+from fxsim.arith import (
+    floats,
+    gemmlowp,
+    gemmlowp16,
+    lanes,
+    overflow,
+    requantize,
+    roots,
+    rounding,
+    tables,
+    tosa,
+    wide,
+    x86,
+    xnnpack,
+)
 
-__all__ = ["STAMP", "CompileError", "intrinsic", "jitable", "kernel", "overload", "types"]
+__all__ = ["INTEGER", "STAMP", "CompileError", "intrinsic", "jitable", "kernel", "overload", "types"]
 F = TypeVar("F", bound=Callable[..., Any])
 _PACKAGE = Path(__file__).resolve().parent.parent
+INTEGER: Any = int if numba.config.DISABLE_JIT else np.int64  # type: ignore[attr-defined]
+"""What values of up to 64 bits widen to on load: a word that wraps where compiled, else Python's own integer."""
 
 
 def _stamp() -> int:
@@ -44,7 +61,8 @@ def jitable(function: F) -> F:
 
 
 def _register() -> None:
-    for module in (rounding, overflow, requantize, gemmlowp, fixed_cast, floats, tosa):
+    more = (floats, tosa, wide, x86, roots, tables, gemmlowp16, lanes, xnnpack)
+    for module in (rounding, overflow, requantize, gemmlowp, fixed_cast, *more):
         for value in vars(module).values():
             if callable(value) and getattr(value, "__module__", None) == module.__name__:
                 jitable(value)

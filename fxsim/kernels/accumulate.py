@@ -18,6 +18,8 @@ from fxsim.arith.overflow import wrap
 from fxsim.kernels._jit import STAMP, kernel
 
 Kernel = Callable[..., Any]
+WORD_BITS = 64
+"""sums of that width wrap by themselves"""
 
 
 @cache
@@ -27,7 +29,7 @@ def conv(policy: str, width: int = 32) -> Kernel:
     ``policy`` is ``"wrap"``: sums modulo ``2**width`` (the caller wraps narrower registers once at the end, which is the
     same), or ``"saturate"``: clamped to ``low..high`` after every product and after the bias. ``acc`` has ``width`` bits.
     """
-    saturating, stamp = policy == "saturate", STAMP
+    saturating, whole, stamp = policy == "saturate", width == WORD_BITS, STAMP
 
     @kernel
     def f(x, w, bias, x_zero, window, groups, low, high, acc):
@@ -50,21 +52,21 @@ def conv(policy: str, width: int = 32) -> Kernel:
                                     weights = w[i, j, k, g * og : (g + 1) * og]
                                     for q in range(og):
                                         s = np.int64(row[q]) + v * np.int64(weights[q])
-                                        s = min(max(s, low), high) if saturating else wrap(s, width)
+                                        s = min(max(s, low), high) if saturating else s if whole else wrap(s, width)
                                         row[q] = s
                         for q in range(og):
                             s = np.int64(row[q]) + np.int64(bias[g * og + q])
-                            s = min(max(s, low), high) if saturating else wrap(s, width)
+                            s = min(max(s, low), high) if saturating else s if whole else wrap(s, width)
                             row[q] = s
 
     return f
 
 
 @cache
-def depthwise(policy: str) -> Kernel:
+def depthwise(policy: str, width: int = 32) -> Kernel:
     """``f(x, w, bias, x_zero, window, low, high, acc)``: each output channel sees the input channel of its own index.
 
-    For a depth multiplier above 1 the caller repeats the input channels. ``policy`` as in :func:`conv`.
+    For a depth multiplier above 1 the caller repeats the input channels. ``policy`` and ``width`` as in :func:`conv`.
     """
     saturating, stamp = policy == "saturate", STAMP
 
@@ -84,11 +86,11 @@ def depthwise(policy: str) -> Kernel:
                             weights = w[i, j]
                             for q in range(o):
                                 s = np.int64(row[q]) + (np.int64(tap[q]) - x_zero) * np.int64(weights[q])
-                                s = min(max(s, low), high) if saturating else wrap(s, 32)
+                                s = min(max(s, low), high) if saturating else wrap(s, width)
                                 row[q] = s
                     for q in range(o):
                         s = np.int64(row[q]) + np.int64(bias[q])
-                        s = min(max(s, low), high) if saturating else wrap(s, 32)
+                        s = min(max(s, low), high) if saturating else wrap(s, width)
                         row[q] = s
 
     return f

@@ -107,3 +107,32 @@ def slow_conv() -> Kernel:
                         acc[b, y, z, q] = total
 
     return f
+
+
+@cache
+def both() -> Kernel:
+    """``f(x, window, out)``: the bits that are set in all cells of a window that lie in the image, word by word.
+
+    Shapes: x and out int32 ``(N, H, W, C)``; ``window`` is ``(kernel_h, kernel_w, stride_h, stride_w, top, left)``.
+
+    Source: larq_compute_engine/core/bmaxpool.h @ e6860fc.
+    """
+    stamp = STAMP
+
+    @kernel
+    def f(x, window, out):
+        if stamp < 0:
+            return
+        n, oh, ow, c = out.shape
+        for b in range(n):
+            for y in range(oh):
+                for z in range(ow):
+                    y0, x0 = y * window[2] - window[4], z * window[3] - window[5]
+                    row = out[b, y, z]
+                    row[:] = -1
+                    for i in range(max(y0, 0), min(y0 + window[0], x.shape[1])):
+                        for j in range(max(x0, 0), min(x0 + window[1], x.shape[2])):
+                            for k in range(c):
+                                row[k] = np.int64(row[k]) & np.int64(x[b, i, j, k])
+
+    return f

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fxsim.arith.cast import cast, fit
-from fxsim.arith.overflow import OVERFLOWS, of_misfit
+from fxsim.arith.overflow import OVERFLOWS, of_misfit, wrap
 from fxsim.arith.rounding import RULES, from_float
-from fxsim.kernels._jit import STAMP, kernel
+from fxsim.kernels._jit import INTEGER, STAMP, kernel
 
 Kernel = Callable[..., Any]
 MANTISSA_BITS = 62
@@ -23,7 +23,7 @@ PLAIN, TINY = 2.0**51, 2.0**-900
 def cast_raw(rounding: str, overflow: str) -> Kernel:
     """``f(raw, shift, bits, signed, wrap_bits, quirk, out)``: ``raw * 2**-shift`` in registers of ``bits`` bits.
 
-    ``raw`` and ``out`` int64; see :func:`fxsim.arith.cast.cast`.
+    ``raw`` and ``out`` int64 (64 unsigned bits as the same bits); see :func:`fxsim.arith.cast.cast`.
     """
     rule, policy, stamp = RULES[rounding], OVERFLOWS[overflow], STAMP
 
@@ -32,7 +32,7 @@ def cast_raw(rounding: str, overflow: str) -> Kernel:
         if stamp < 0:
             return
         for i in range(raw.size):
-            out[i] = cast(rule, policy, np.int64(raw[i]), shift, bits, signed, wrap_bits, quirk)
+            out[i] = wrap(cast(rule, policy, INTEGER(raw[i]), shift, bits, signed, wrap_bits, quirk), 64)
 
     return f
 
@@ -47,7 +47,7 @@ def misfit(rounding: str) -> Kernel:
         if stamp < 0:
             return -1
         for i in range(raw.size):
-            if cast(rule, of_misfit, np.int64(raw[i]), shift, bits, signed, 0, 0) != 0:
+            if cast(rule, of_misfit, INTEGER(raw[i]), shift, bits, signed, 0, 0) != 0:
                 return i
         return -1
 
@@ -65,7 +65,7 @@ def count_odd() -> Kernel:
         if stamp < 0:
             return odd
         for i in range(x.size):
-            size = abs(x[i] * scale)
+            size = abs(float(x[i]) * scale)
             odd += not ((x[i] == 0.0) | ((size > TINY) & (size < PLAIN)))
         return odd
 
@@ -82,8 +82,8 @@ def quantize_plain(rounding: str, overflow: str) -> Kernel:
         if stamp < 0:
             return
         for i in range(x.size):
-            k = from_float(rule, x[i] * scale)
-            out[i] = fit(policy, k, 0, k, bits, signed, wrap_bits)
+            k = from_float(rule, float(x[i]) * scale)
+            out[i] = wrap(fit(policy, k, 0, k, bits, signed, wrap_bits), 64)
 
     return f
 
@@ -106,8 +106,8 @@ def quantize_any(rounding: str, overflow: str) -> Kernel:
             if not math.isfinite(v):
                 return i
             mantissa, exponent = math.frexp(v)
-            whole, shift = np.int64(mantissa * 2.0**MANTISSA_BITS), MANTISSA_BITS - exponent - frac_bits
-            out[i] = cast(rule, policy, whole, shift, bits, signed, wrap_bits, quirk)
+            whole, shift = INTEGER(mantissa * 2.0**MANTISSA_BITS), MANTISSA_BITS - exponent - frac_bits
+            out[i] = wrap(cast(rule, policy, whole, shift, bits, signed, wrap_bits, quirk), 64)
         return -1
 
     return f

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from fxsim.arith.cast import fit
 from fxsim.arith.overflow import OVERFLOWS
 from fxsim.arith.rounding import RULES, shift_right
-from fxsim.kernels._jit import STAMP, kernel
+from fxsim.kernels._jit import INTEGER, STAMP, kernel
 
 Kernel = Callable[..., Any]
 
@@ -28,11 +26,11 @@ def multiply(rounding: str, overflow: str) -> Kernel:
             return
         if shift == 0:
             for i in range(a.size):
-                k = np.int64(a[i]) * np.int64(b[i])
+                k = INTEGER(a[i]) * INTEGER(b[i])
                 out[i] = fit(policy, k, 0, k, bits, signed, wrap_bits)
         else:
             for i in range(a.size):
-                k = shift_right(rule, np.int64(a[i]) * np.int64(b[i]), shift)
+                k = shift_right(rule, INTEGER(a[i]) * INTEGER(b[i]), shift)
                 out[i] = fit(policy, k, 0, k, bits, signed, wrap_bits)
 
     return f

@@ -15,7 +15,7 @@ from fxsim.arith.cast import cast
 from fxsim.arith.floats import to_half
 from fxsim.arith.overflow import OVERFLOWS, POLICIES, highest, lowest, saturate
 from fxsim.arith.rounding import RULES, from_float, ties_even
-from fxsim.kernels._jit import STAMP, kernel
+from fxsim.kernels._jit import INTEGER, STAMP, kernel
 
 Kernel = Callable[..., Any]
 FREE_BITS = 63
@@ -63,35 +63,35 @@ def ordered(order: str, policy: str, product_rounding: str, product_overflow: st
         p = np.empty(count, np.int64)
         sums = np.zeros(max(lanes, 1), np.int64)
         wide = FREE_BITS if at_end else bits
-        zero, raised = (np.int64(0), np.int64(lift)) if unsigned else (np.int64(x_zero), np.int64(0))
+        zero, raised = (INTEGER(0), INTEGER(lift)) if unsigned else (INTEGER(x_zero), INTEGER(0))
         for b in range(n):
             for y in range(oh):
                 for z in range(ow):
                     for q in range(o):
-                        at, weights = 0, np.int64(0)
+                        at, weights = 0, INTEGER(0)
                         for i in range(kh):
                             for j in range(kw):
                                 for k in range(c):
                                     v = x[
                                         b, y * window[0] + i * window[2], z * window[1] + j * window[3], q // og * c + k
                                     ]
-                                    u = np.int64(w[i, j, k, q])
-                                    t = (np.int64(v) + raised - zero) * u
+                                    u = INTEGER(w[i, j, k, q])
+                                    t = (INTEGER(v) + raised - zero) * u
                                     weights += u
                                     if product_shift > 0 or product_bits > 0:
                                         register = product_bits if product_bits > 0 else FREE_BITS
                                         t = cast(rule, narrow, t, product_shift, register, True, 0, 0)
                                     p[at] = t
                                     at += 1
-                        s, low, high, lost = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+                        s, low, high, lost = INTEGER(0), INTEGER(0), INTEGER(0), INTEGER(0)
                         if tree:
                             left = count
                             while left > 1:
                                 filled = 0
                                 for start in range(0, left, lanes):
-                                    s = p[start]
+                                    s = INTEGER(p[start])
                                     for k in range(start + 1, min(start + lanes, left)):
-                                        s += p[k]
+                                        s += INTEGER(p[k])
                                     exact = s
                                     s = step(exact, wide)
                                     lost += s != exact
@@ -99,7 +99,7 @@ def ordered(order: str, policy: str, product_rounding: str, product_overflow: st
                                     p[filled] = s
                                     filled += 1
                                 left = filled
-                            s = p[0]
+                            s = INTEGER(p[0])
                             exact = s
                             s = step(exact, wide)
                             lost += s != exact
@@ -107,20 +107,20 @@ def ordered(order: str, policy: str, product_rounding: str, product_overflow: st
                         elif in_lanes:
                             sums[:] = 0
                             for k in range(count):
-                                exact = sums[k % lanes] + p[k]
+                                exact = INTEGER(sums[k % lanes]) + INTEGER(p[k])
                                 t = step(exact, wide)
                                 lost += t != exact
                                 low, high = min(low, t), max(high, t)
                                 sums[k % lanes] = t
                             for k in range(lanes):
-                                exact = s + sums[k]
+                                exact = s + INTEGER(sums[k])
                                 s = step(exact, wide)
                                 lost += s != exact
                                 low, high = min(low, s), max(high, s)
                         elif pairs or spill:
-                            short = np.int64(0)
+                            short = INTEGER(0)
                             for k in range(0, count, 2):
-                                exact = p[k] + (p[k + 1] if k + 1 < count else 0)
+                                exact = INTEGER(p[k]) + (INTEGER(p[k + 1]) if k + 1 < count else 0)
                                 t = saturate(exact, 16)
                                 lost += t != exact
                                 if spill:
@@ -129,7 +129,7 @@ def ordered(order: str, policy: str, product_rounding: str, product_overflow: st
                                     lost += short != exact
                                     if not (lanes > 0 and (k + 2) % lanes == 0) and k + 2 < count:
                                         continue
-                                    t, short = short, np.int64(0)
+                                    t, short = short, INTEGER(0)
                                 exact = s + t
                                 s = step(exact, wide)
                                 lost += s != exact
@@ -144,7 +144,7 @@ def ordered(order: str, policy: str, product_rounding: str, product_overflow: st
                                 if math.isinf(chunk):
                                     t = highest(wide) if chunk > 0 else lowest(wide)
                                 else:
-                                    t = from_float(ties_even, chunk)
+                                    t = INTEGER(from_float(ties_even, chunk))
                                 chunk = 0.0
                                 exact = s + t
                                 s = step(exact, wide)
@@ -152,11 +152,11 @@ def ordered(order: str, policy: str, product_rounding: str, product_overflow: st
                                 low, high = min(low, s), max(high, s)
                         else:
                             for k in range(count):
-                                exact = s + p[k]
+                                exact = s + INTEGER(p[k])
                                 s = step(exact, wide)
                                 lost += s != exact
                                 low, high = min(low, s), max(high, s)
-                        exact = s + np.int64(bias[q]) - ((np.int64(x_zero) + raised) * weights if unsigned else 0)
+                        exact = s + INTEGER(bias[q]) - ((INTEGER(x_zero) + raised) * weights if unsigned else 0)
                         s = step(exact, bits)
                         lost += s != exact
                         low, high = min(low, s), max(high, s)

@@ -1,4 +1,4 @@
-"""Element by element: sums and products of two tensors, float to integer."""
+"""Element by element: sums, differences and quotients of two tensors, functions of one, float to integer."""
 
 from collections.abc import Callable
 from functools import cache
@@ -6,24 +6,40 @@ from typing import Any
 
 import numpy as np
 
+from fxsim.arith import roots
 from fxsim.arith.overflow import wrap
 from fxsim.arith.requantize import double_rounding, single_rounding
 from fxsim.arith.rounding import RULES, from_float
-from fxsim.kernels._jit import STAMP, kernel
+from fxsim.kernels._jit import STAMP, jitable, kernel
 
 Kernel = Callable[..., Any]
 _SCHEMES = {"double_rounding": double_rounding, "single_rounding": single_rounding}
 
 
+def _sum(x: int, y: int) -> int:
+    return x + y
+
+
+def _difference(x: int, y: int) -> int:
+    return x - y
+
+
+def _squared_difference(x: int, y: int) -> int:
+    return wrap((x - y) * (x - y), 32)
+
+
+JOINS = {"sum": jitable(_sum), "difference": jitable(_difference), "squared_difference": jitable(_squared_difference)}
+
+
 @cache
-def add(scheme: str, rounding: str) -> Kernel:
-    """``f(a, b, zeros, q, shift, left, zero, low, high, out)``: both terms rescaled to one scale, added, rescaled.
+def join(scheme: str, rounding: str, how: str) -> Kernel:
+    """``f(a, b, zeros, q, shift, left, zero, low, high, out)``: both terms rescaled to one scale, joined, rescaled.
 
-    ``t = M2 * (M0 * ((a - zeros[0]) << left) + M1 * ((b - zeros[1]) << left))``; ``M`` from ``q[i], shift[i]``.
+    ``t = M2 * join(M0 * ((a - zeros[0]) << left), M1 * ((b - zeros[1]) << left))``; ``M`` from ``q[i], shift[i]``.
 
-    Source: tflite/kernels/internal/reference/add.h @ LiteRT 2.3.0.
+    Source: tflite/kernels/internal/reference/add.h, sub.h; squared_difference.cc @ LiteRT 2.3.0.
     """
-    apply, rule, stamp = _SCHEMES[scheme], RULES[rounding], STAMP
+    apply, rule, joined, stamp = _SCHEMES[scheme], RULES[rounding], JOINS[how], STAMP
 
     @kernel
     def f(a, b, zeros, q, shift, left, zero, low, high, out):
@@ -32,7 +48,41 @@ def add(scheme: str, rounding: str) -> Kernel:
         for i in range(out.size):
             x = apply(rule, (np.int64(a[i]) - zeros[0]) << left, q[0], shift[0])
             y = apply(rule, (np.int64(b[i]) - zeros[1]) << left, q[1], shift[1])
-            out[i] = min(max(apply(rule, x + y, q[2], shift[2]) + zero, low), high)
+            out[i] = min(max(apply(rule, joined(x, y), q[2], shift[2]) + zero, low), high)
+
+    return f
+
+
+@cache
+def each(function: Callable[..., int]) -> Kernel:
+    """``f(out, x, *settings)``: ``out = function(x, *settings)``, element by element; ``function`` is one of arith."""
+    stamp = STAMP
+
+    @kernel
+    def f(out, x, *settings):  # noqa: ANN002
+        if stamp < 0:
+            return
+        for i in range(out.size):
+            out[i] = function(np.int64(x[i]), *settings)
+
+    return f
+
+
+@cache
+def quotient() -> Kernel:
+    """``f(a, b, a_zero, b_zero, q, shift, zero, low, high, out)``: ``clamp(a / b * q * 2**(shift - 31) + zero)``.
+
+    Source: tflite/kernels/internal/reference/div.h @ LiteRT 2.3.0.
+    """
+    divided, stamp = roots.quotient, STAMP
+
+    @kernel
+    def f(a, b, a_zero, b_zero, q, shift, zero, low, high, out):
+        if stamp < 0:
+            return
+        for i in range(out.size):
+            v = divided(np.int64(a[i]) - a_zero, np.int64(b[i]) - b_zero, q, shift)
+            out[i] = min(max(wrap(v + zero, 32), low), high)
 
     return f
 

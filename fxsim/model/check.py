@@ -4,12 +4,13 @@ An importer calls :func:`check` last, so that every later room may trust a :clas
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fxsim.errors import FxsimError, ModelError, UnsupportedOp, listed
 from fxsim.model.graph import ABSENT, Graph, Node
 from fxsim.model.ops import spec
-from fxsim.model.qtype import Shape
+from fxsim.model.ops.base import Operands, Unread
+from fxsim.model.qtype import TYPES, Shape
 
 MAX_TENSOR_BYTES = 1 << 30
 """A larger tensor is refused: no network of fxsim's world has one, and a hostile file must not exhaust memory."""
@@ -33,19 +34,26 @@ def check(graph: Graph) -> Graph:
                 f"{graph.name}: tensor {t.index} {t.name!r} has shape {list(t.shape)}; "
                 f"allowed: static sizes, at most {MAX_TENSOR_BYTES} bytes"
             )
-    ready = {t.index for t in graph.tensors if t.constant} | set(graph.inputs)
-    for node in graph.nodes:
-        try:
-            _check_node(graph, node, ready)
-        except FxsimError as e:
-            raise type(e)(f"{where(graph, node)}: {e}") from None
-        ready.update(node.outputs)
-    missing = [i for i in graph.outputs if i not in ready]
+    for node, fault in faults(graph):
+        raise type(fault)(f"{where(graph, node)}: {fault}")
+    made = {i for n in graph.nodes for i in n.outputs} | {t.index for t in graph.tensors if t.constant}
+    missing = [i for i in graph.outputs if i not in made and i not in graph.inputs]
     if missing:
         raise ModelError(f"{graph.name}: output tensors {missing} are made by no layer")
     for called in graph.called:
         check(called)
     return graph
+
+
+def faults(graph: Graph) -> Iterator[tuple[Node, FxsimError]]:
+    """What is wrong with each layer of the main graph, or what of it fxsim does not know; layers in order."""
+    ready = {t.index for t in graph.tensors if t.constant or t.variable} | set(graph.inputs)
+    for node in graph.nodes:
+        try:
+            _check_node(graph, node, ready)
+        except FxsimError as e:
+            yield node, e
+        ready.update(node.outputs)
 
 
 def _check_count(what: str, got: int, least: int, most: int) -> None:
@@ -54,21 +62,35 @@ def _check_count(what: str, got: int, least: int, most: int) -> None:
         raise ModelError(f"has {got} {what}; allowed: {allowed}")
 
 
-def _check_node(graph: Graph, node: Node, ready: Iterable[int]) -> None:
+def check_operands(node: Node, inputs: Operands, outputs: Operands) -> None:
+    """Holds the numbers of a layer's inputs and outputs and their types against its op.
+
+    Raises:
+        ModelError: if there are too many or too few; UnsupportedOp: on another type, or on what a reader could not read.
+    """
+    if isinstance(node.attributes, Unread):
+        raise UnsupportedOp(node.attributes.reason)
     op = spec(node.op)
-    _check_count("inputs", len(node.inputs), op.min_inputs, op.max_inputs)
-    _check_count("outputs", len(node.outputs), op.min_outputs, op.max_outputs)
+    _check_count("inputs", len(inputs), op.min_inputs, op.max_inputs)
+    _check_count("outputs", len(outputs), op.min_outputs, op.max_outputs)
+    for i, t in enumerate(inputs):
+        allowed = (op.dtypes[min(i, len(op.dtypes) - 1)] if op.dtypes else ()) or TYPES
+        if t is not None and t.qtype.name not in allowed:
+            raise UnsupportedOp(f"input {i} {t.name!r} is {t.qtype.name}; supported: {listed(allowed)}")
+    for i, t in enumerate(outputs):
+        if t is not None and t.qtype.name not in TYPES:
+            raise UnsupportedOp(f"output {i} {t.name!r} is {t.qtype.name}; supported: {listed(TYPES)}")
+
+
+def _check_node(graph: Graph, node: Node, ready: Iterable[int]) -> None:
+    inputs, outputs = graph.operands(node.inputs), graph.operands(node.outputs)
+    check_operands(node, inputs, outputs)
     for i in node.inputs:
         if i != ABSENT and i not in ready:
             raise ModelError(f"input tensor {i} is used before any layer makes it")
-    inputs, outputs = graph.operands(node.inputs), graph.operands(node.outputs)
-    for i, t in enumerate(inputs):
-        allowed = op.dtypes[min(i, len(op.dtypes) - 1)] if op.dtypes else ()
-        if t is not None and allowed and t.qtype.name not in allowed:
-            raise UnsupportedOp(f"input {i} {t.name!r} is {t.qtype.name}; supported: {listed(allowed)}")
     if any(t is None or t.constant or t.index in graph.inputs for t in outputs):
         raise ModelError("writes to a constant, to a model input, or to no tensor")
-    expected: tuple[Shape, ...] = op.infer(inputs, node.attributes, len(outputs))
+    expected: tuple[Shape, ...] = spec(node.op).infer(inputs, node.attributes, len(outputs))
     for t, shape in zip(outputs, expected, strict=False):
         if t is not None and t.shape != shape:
             raise ModelError(f"output {t.name!r} is declared {list(t.shape)}, but the op makes {list(shape)}")

@@ -1,51 +1,82 @@
-"""Folds index arithmetic (SHAPE, and slices and packs of constants) into constants, as every static compiler does.
+"""Folds layers whose values are known before any input is, as every static compiler does: index arithmetic above all.
 
 The folded tensors keep their values, so a trace still shows them; the layers that made them are gone.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from fxsim.errors import ModelError
+from fxsim.errors import FxsimError
+from fxsim.model.check import check_operands
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
-from fxsim.model.ops.base import Operands
-from fxsim.model.ops.layout import Axis, StridedSlice, normal_axis, slices
+from fxsim.model.ops import OPS
+from fxsim.model.ops.base import Activated, Operands
 from fxsim.model.qtype import Array
 
+LIMIT = 1 << 16
+"""elements of a folded tensor: more is data to be moved at run time, not an index"""
+OF_SHAPES = ("SHAPE", "RANK", "ZEROS_LIKE")
+"""ops that look at no value"""
+INTEGERS: dict[str, Callable[..., Array]] = {
+    "ADD": np.add,
+    "SUB": np.subtract,
+    "MUL": np.multiply,
+    "FLOOR_DIV": np.floor_divide,
+    "FLOOR_MOD": np.mod,
+    "MAXIMUM": np.maximum,
+    "MINIMUM": np.minimum,
+    "NEG": np.negative,
+    "ABS": np.abs,
+    "CAST": lambda x: x,
+}
+"""what an op makes of plain integers, modulo the width of its type"""
 
-def _value(node: Node, inputs: Operands) -> Array | None:
-    """What ``node`` computes, or None if it is not foldable."""
-    if node.op == "SHAPE" and len(inputs) == 1 and inputs[0] is not None:
-        return np.asarray(inputs[0].shape)
-    data = [t.data for t in inputs if t is not None and t.data is not None]
-    if not inputs or len(data) != len(inputs):
+
+def _integers(node: Node, inputs: Operands) -> bool:
+    """True if ``node`` is index arithmetic: integers without scale, of which nothing is clipped."""
+    plain = all(t is not None and t.qtype.name in ("int32", "int64") and t.quant is None for t in inputs)
+    activated = isinstance(node.attributes, Activated) and node.attributes.activation != "NONE"
+    zeros = node.op.startswith("FLOOR_") and any(t is not None and not np.all(t.data) for t in inputs[1:])
+    return plain and not activated and not zeros
+
+
+def _values(node: Node, inputs: Operands, outputs: Operands) -> list[Array] | None:
+    """What ``node`` computes, or None if that is left to the run."""
+    op = OPS.get(node.op)
+    known = [t.data for t in inputs if t is not None and t.data is not None]
+    constant = bool(inputs) and len(known) == len(inputs)
+    if op is None or not (constant or node.op in OF_SHAPES) or not (op.move or node.op in INTEGERS):
         return None
-    if node.op == "STRIDED_SLICE" and isinstance(node.attributes, StridedSlice) and len(inputs) == 4:
-        return np.asarray(data[0][slices(inputs, node.attributes)])
-    if node.op == "PACK" and isinstance(node.attributes, Axis):
-        if len({d.shape for d in data}) != 1:
-            raise ModelError(f"PACK of shapes {sorted({d.shape for d in data})}; allowed: one shape")
-        return np.stack(data, normal_axis(node.attributes.axis, data[0].ndim + 1))
-    return None
+    check_operands(node, inputs, outputs)
+    if constant and any(t is not None and t.quant not in (None, *(o.quant for o in outputs if o)) for t in inputs):
+        return None  # a rescale is the engine's business
+    shapes = op.infer(inputs, node.attributes, len(outputs))
+    if sum(map(math.prod, shapes)) > LIMIT:
+        return None
+    if op.move is not None:
+        return list(op.move(inputs, node.attributes, len(outputs))(known))
+    return [INTEGERS[node.op](*known)] if _integers(node, inputs) else None
 
 
 def fold(graph: Graph) -> Graph:
-    """The graph with every foldable layer replaced by its value."""
+    """The graph with every foldable layer replaced by its value; what cannot be folded is left to the check."""
     tensors: list[Tensor] = list(graph.tensors)
     nodes: list[Node] = []
     for node in graph.nodes:
-        inputs: Operands = [None if i == ABSENT else tensors[i] for i in node.inputs]
-        value = _value(node, inputs) if len(node.outputs) == 1 and node.outputs[0] != ABSENT else None
-        if value is None:
+        inputs = [None if i == ABSENT else tensors[i] for i in node.inputs]
+        outputs = [tensors[i] for i in node.outputs]
+        try:
+            values = _values(node, inputs, list(outputs))
+        except FxsimError:
+            values = None
+        if values is None or any(t.constant or t.shape != v.shape for t, v in zip(outputs, values, strict=True)):
             nodes.append(node)
             continue
-        out = tensors[node.outputs[0]]
-        if out.shape != value.shape or out.constant:
-            raise ModelError(
-                f"{graph.name}: layer {node.index} {node.op} makes {list(value.shape)}, declared {list(out.shape)}"
-            )
-        data = value.astype(out.qtype.dtype)
-        data.setflags(write=False)
-        tensors[out.index] = replace(out, data=data)
+        for out, value in zip(outputs, values, strict=True):
+            data = np.array(value, out.qtype.dtype, order="C")
+            data.setflags(write=False)
+            tensors[out.index] = replace(out, data=data)
     return replace(graph, tensors=tuple(tensors), nodes=tuple(nodes))

@@ -28,6 +28,8 @@ class Tensor:
     qtype: QType
     quant: QuantParams | None = None
     data: Array | None = field(default=None, repr=False)
+    variable: bool = False
+    """True if layers keep their state in it from one inference to the next"""
 
     @property
     def elements(self) -> int:
@@ -55,6 +57,8 @@ class Node:
     outputs: tuple[int, ...]
     attributes: "Attributes"
     name: str = ""
+    intermediates: tuple[int, ...] = ()
+    """tensors that say how a layer holds values within, and hold none"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,4 +102,4 @@ class Graph:
     @property
     def variables(self) -> bool:
         """True if the network keeps state from one inference to the next."""
-        return any(n.op == "VAR_HANDLE" for n in self.nodes)
+        return any(n.op == "VAR_HANDLE" for n in self.nodes) or any(t.variable for t in self.tensors)

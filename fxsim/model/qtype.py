@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
-Kind = Literal["int", "float", "bool", "resource"]
+Kind = Literal["int", "float", "bool", "resource", "string", "complex", "variant"]
 
 
 @dataclass(frozen=True, slots=True)
 class QType:
-    """The type of one element: an integer of ``bits`` bits, or a float, bool or resource handle."""
+    """The type of one element: an integer of ``bits`` bits, a float, a bool, a resource handle, or what has no numbers."""
 
     bits: int
     signed: bool = True
@@ -47,7 +47,7 @@ class QType:
         """The numpy type that holds one element (the next wider one where numpy has none)."""
         if self.kind == "bool":
             return np.dtype(np.bool_)
-        if self.kind == "resource":
+        if self.kind not in ("int", "float"):
             return np.dtype(np.int32)
         width = max(8, 1 << (self.bits - 1).bit_length())
         return np.dtype(f"{'f' if self.kind == 'float' else 'i' if self.signed else 'u'}{width // 8}")
@@ -57,18 +57,25 @@ class QType:
         return (elements * self.bits + 7) // 8
 
 
+INT2 = QType(2)
 INT4 = QType(4)
 INT8 = QType(8)
 UINT8 = QType(8, signed=False)
 INT16 = QType(16)
+UINT16 = QType(16, signed=False)
 INT32 = QType(32)
+UINT32 = QType(32, signed=False)
 INT64 = QType(64)
+UINT64 = QType(64, signed=False)
 FLOAT32 = QType(32, kind="float")
 BOOL = QType(8, signed=False, kind="bool")
 RESOURCE = QType(32, kind="resource")
 
 
-TYPES = ("int2", "int4", "int8", "uint4", "uint8", "int16", "uint16", "int32", "int64", "float32", "bool", "resource")
+TYPES = (
+    *("int2", "int4", "int8", "int16", "int32", "int64", "uint4", "uint8", "uint16", "uint32", "uint64"),
+    *("float32", "bool", "resource"),
+)
 """The names of the element types that a tensor may have."""
 
 
@@ -76,7 +83,7 @@ TYPES = ("int2", "int4", "int8", "uint4", "uint8", "int16", "uint16", "int32", "
 class QuantParams:
     """``real = scale * (raw - zero_point)``, one pair for the tensor, or one for each index along ``axis``.
 
-    Scales are the file's float32 values, held exactly as Python floats.
+    A file may name an ``axis`` for one pair too, which no arithmetic minds, but some engines do. Scales are the file's float32 values, held exactly as Python floats.
     """
 
     scale: tuple[float, ...]

@@ -108,6 +108,8 @@ def find_counterexample(
 def _decide(claim: AnyClaim, method: Method, progress: Progress | None) -> Certificate | Counterexample:
     if method not in METHODS:
         raise DomainError(f"method {method!r}; allowed: {listed(METHODS)}")
+    if not isinstance(claim, AnyClaim):
+        raise DomainError(f"claim is {claim!r}; allowed: a Claim, such as monotone('ties_even')")
     if not isinstance(claim, Claim):
         if method == "solver":
             raise DomainError(f"claim {claim.name!r}: the solver has no part in it; allowed: 'auto'")

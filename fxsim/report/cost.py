@@ -9,15 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from fxsim.cost.estimate import energy_columns, estimate_graph
 from fxsim.cost.layer import CLASSES, LayerCost
 from fxsim.cost.memory import MemoryPlan, plan
+from fxsim.cost.profiles import Overlap
 from fxsim.cost.quantity import constants
 from fxsim.errors import OutputError, listed
 from fxsim.files import atomic_write
 from fxsim.layer import network
 from fxsim.model.graph import Graph
-from fxsim.targets import Target, load_target
+from fxsim.targets import Target, load_target, overlapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,12 +40,15 @@ def unit_of(column: str) -> str:
 def estimate(
     model: Graph | Sequence[Graph] | str | os.PathLike[str],
     target: str | os.PathLike[str] | Target = "cortex-m4",
+    overlap: Overlap | None = None,
 ) -> "Cost":
     """Cycles, traffic, energy and memory of one inference of ``model`` on ``target``, layer by layer.
 
     Args:
         model: a graph, the path of a model file, or a list of layers from :mod:`fxsim.layer`.
         target: the name of a shipped target, the path of a profile (.toml), or a loaded target.
+        overlap: how computing and fetching go together on a microcontroller or DSP, other than the profile says: ``sum``,
+            ``max`` or ``pipelined``.
 
     Raises:
         ModelError: if the model cannot be read. ProfileError: if the target is unknown or its profile is not sound.
@@ -54,6 +60,7 @@ def estimate(
     elif not isinstance(model, Graph):
         model = network(model)
     chosen = target if isinstance(target, Target) else load_target(os.fspath(target))
+    chosen = overlapped(chosen, overlap) if overlap else chosen
     layers = estimate_graph(model, chosen.profile, chosen.host)
     return Cost(Path(model.name).name, chosen, layers, plan(model, layers))
 
@@ -154,6 +161,23 @@ class Cost:
         return pd.Series(self.totals(), dtype=object)
 
     @property
+    def unmeasured(self) -> dict[int, str]:
+        """Layers that no measurement backs, and why; for targets whose error band is known."""
+        known = any(b.rows for b in self.target.profile.error_band.values())
+        return {c.layer: c.unmeasured for c in self.layers if known and c.unmeasured and c.estimate.cycles}
+
+    @property
+    def extrapolated(self) -> list[str]:
+        """What lies outside of the measurements that the error band rests on."""
+        bands = self.target.profile.error_band
+        found = list(dict.fromkeys(b.extrapolated for b in bands.values() if b.extrapolated))
+        cycles = sum(c.estimate.cycles for c in self.layers)
+        for why in dict.fromkeys(self.unmeasured.values()):
+            share = sum(c.estimate.cycles for c in self.layers if self.unmeasured.get(c.layer) == why) / cycles
+            found.append(f"{why}: {share:.0%} of the cycles")
+        return found
+
+    @property
     def energy_parts(self) -> tuple[str, ...]:
         """The columns that add up to ``energy_pj``."""
         return energy_columns(self.target.profile)
@@ -187,6 +211,8 @@ class Cost:
             "kind": profile.kind,
             "description": profile.description,
             "evidence": profile.evidence,
+            "error_band": {k: to_builtins(b) for k, b in profile.error_band.items()},
+            "extrapolated": self.extrapolated,
             "technology": profile.technology,
             "clock_hz": profile.clock.value,
             "units": {c: unit_of(c) for c in (rows[0] if rows else {}) if unit_of(c)},

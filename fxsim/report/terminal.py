@@ -12,8 +12,10 @@ from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
 
 if TYPE_CHECKING:
     from fxsim.diagnose.compare import Comparison
+    from fxsim.report.compare_cost import CostComparison
     from fxsim.report.cost import Cost
     from fxsim.sim.registers import Needed
+    from fxsim.sim.support import Gap
     from fxsim.sim.trace import LayerStats, Trace
 
 Justify = Literal["left", "right"]
@@ -27,6 +29,7 @@ FOLDED = {
     "values",
     "off by (LSB): elements",
     "accumulator",
+    "why",
 }
 """headings of columns that may be folded where the terminal is narrow"""
 
@@ -39,6 +42,13 @@ def table(title: str, columns: Mapping[str, Justify], rows: Iterable[Sequence[An
     for row in rows:
         result.add_row(*(escape(str(v)) for v in row))
     return result
+
+
+def gaps(found: Sequence["Gap"], model: str, numerics: str) -> Table:
+    """What of a model cannot be simulated."""
+    rows = [[g.layer, g.op, short_name(g.name), g.reason] for g in found]
+    sides: dict[str, Justify] = {"layer": "right", "op": "left", "name": "left", "what": "left"}
+    return table(f"{model} as {numerics}: not supported", sides, rows)
 
 
 def outputs(trace: "Trace", model: str) -> Table:
@@ -158,6 +168,20 @@ def cost(c: "Cost") -> Table:
     return table(f"{c.model} on {c.target.name}", columns, rows)
 
 
+def cost_comparison(c: "CostComparison") -> Table:
+    """A row for each layer that costs something on either target."""
+    sides: dict[str, Justify] = {"layer": "right", "op": "left", "name": "left"}
+    numbers = ("cycles a", "cycles b", "time b/a", "energy a", "energy b", "energy b/a")
+    columns = sides | dict.fromkeys(numbers, "right") | {"bound a": "left", "bound b": "left", "why": "left"}
+    rows = [
+        [r.layer, r.op, short_name(r.name), f"{r.cycles_a:,}", f"{r.cycles_b:,}", f"{r.time_ratio:.3g}",
+         amount(r.energy_pj_a, ENERGIES), amount(r.energy_pj_b, ENERGIES), f"{r.energy_ratio:.3g}",
+         r.bound_a, r.bound_b, r.why]
+        for r in c.rows if r.cycles_a or r.cycles_b
+    ]  # fmt: skip
+    return table(f"{c.a.model}: a = {c.a.target.name}, b = {c.b.target.name}", columns, rows)
+
+
 def cost_summary(c: "Cost") -> str:
     """The totals of a cost, whether it fits, and what backs the numbers."""
     t, p = c.totals(), c.target.profile
@@ -170,8 +194,20 @@ def cost_summary(c: "Cost") -> str:
         f"{t['macs']:,} MACs at {t['utilization']:.1%} of peak{away}\n"
         f"memory: RAM {amount(t['peak_ram_bytes'], SIZES)} of {amount(t['ram_size_bytes'], SIZES)}, "
         f"flash {amount(t['flash_bytes'], SIZES)} of {amount(t['flash_size_bytes'], SIZES)}: {fits}\n"
-        f"evidence: {p.evidence}"
+        f"evidence: {p.evidence}" + errors(c)
     )
+
+
+def errors(c: "Cost") -> str:
+    """The range that the latency and energy lie in with nine of ten measured rows, and what is extrapolated."""
+    t, text = c.totals(), ""
+    for metric, total, steps in (("latency", t["time_us"] / 1e6, TIMES), ("energy", t["energy_pj"], ENERGIES)):
+        b = c.target.profile.error_band.get(metric)
+        if b and b.rows:
+            low = amount(total / (1 + b.p90), steps)
+            high = amount(total / (1 - b.p90), steps) if b.p90 < 1 else "any"
+            text += f"\n{metric}: 90 % of {b.rows} measured rows within {b.p90:.0%}: {low} to {high}"
+    return text + (f"\nextrapolated: {'; '.join(c.extrapolated)}" if c.extrapolated else "")
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:

@@ -37,8 +37,8 @@ def simulate(
     """
     profile = load_numerics(numerics)
     batch = make_batch(model, x)
-    keys = list(dict.fromkeys((*model.outputs, *_kept(model, keep))))
     plan = plan_of(model, profile)
+    keys = list(dict.fromkeys((*model.outputs, *_kept(plan.graph, keep))))
     return Trace(plan, batch, run(plan, batch, keys, progress))
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fxsim.arith.multiplier import CHAINS, float32, quantize_multiplier
+from fxsim.arith.xnnpack import activation_bound
 from fxsim.errors import ProfileError, UnsupportedOp, listed
 from fxsim.kernels.ordered import FIRST, HIGH, LOW, OVERFLOWED, watch
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
-from fxsim.model.ops.base import Activation
+from fxsim.model.ops import spec
+from fxsim.model.ops.base import Activation, OpSpec
 from fxsim.model.qtype import Array, QuantParams
 from fxsim.numerics import OpNumerics, Requantize
 
@@ -57,13 +59,14 @@ class Bound:
     """One prepared layer.
 
     ``run`` fills the outputs; ``probe`` (layers with an accumulator or a clamp) reports on registers for given inputs;
-    ``view`` makes the output an alias of the input, so that nothing runs; ``variable`` names the state it uses.
+    ``view`` makes the output an alias of the input, so that nothing runs. A layer with memory has ``fresh``, which makes
+    a ``run`` that starts anew and remembers: one for each workspace.
     """
 
     run: RunFn
     probe: Callable[[Arrays], Probe] | None = None
     view: bool = False
-    variable: str = ""
+    fresh: Callable[[], RunFn] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,13 @@ class Site:
     node: Node
     numerics: OpNumerics
     profile: str = ""
+    spec: OpSpec = field(init=False)
     inputs: tuple[Tensor | None, ...] = field(init=False)
     outputs: tuple[Tensor, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Looks up the tensors."""
+        """Looks up the op and the tensors."""
+        object.__setattr__(self, "spec", spec(self.node.op))
         tensors = self.graph.tensors
         object.__setattr__(self, "inputs", tuple(None if i == ABSENT else tensors[i] for i in self.node.inputs))
         object.__setattr__(self, "outputs", tuple(tensors[i] for i in self.node.outputs))
@@ -116,6 +121,10 @@ class Site:
             raise ProfileError(f"profile {self.profile!r}: variant is {got!r}; allowed: {listed((default, *others))}")
         return got
 
+    def clamp(self, activation: Activation) -> tuple[int, int]:
+        """The least and greatest output integer that a fused activation leaves, in this engine."""
+        return clamp_range(self.outputs[0], activation, self.numerics.requantize.bound)
+
     def integer_scheme(self) -> Requantize:
         """The requantization, which must be an integer one."""
         r = self.numerics.requantize
@@ -141,22 +150,50 @@ def scalar_quant(t: Tensor) -> tuple[float, int]:
     return q.scale[0], q.zero_point[0]
 
 
-def clamp_range(t: Tensor, activation: Activation) -> tuple[int, int]:
-    """The least and greatest output integer that a fused activation leaves.
+def symmetric(*tensors: Tensor) -> None:
+    """Holds 16-bit tensors to zero points of 0, as the engines do."""
+    for t in tensors:
+        if t.qtype.name == "int16" and scalar_quant(t)[1] != 0:
+            raise UnsupportedOp(f"tensor {t.name!r} is int16 with zero point {scalar_quant(t)[1]}; supported: 0")
 
-    Bounds are quantized as ``round(bound / scale) + zero_point`` with a float32 quotient, ties away from zero.
 
-    Source: tflite/kernels/kernel_util.cc, CalculateActivationRangeQuantized @ LiteRT 2.3.0.
+def power_of_two(scale: float) -> int | None:
+    """``e`` for a scale that is ``2**e`` within 0.07 %, which the engines take for it.
+
+    Source: tflite/kernels/internal/quantization_util.cc, CheckedLog2 @ LiteRT 2.3.0.
     """
+    exponent = math.log2(scale)
+    return round(exponent) if abs(exponent - round(exponent)) < 1e-3 else None
+
+
+def clamp_range(t: Tensor, activation: Activation, bound: str = "rounded") -> tuple[int, int]:
+    """The least and greatest output integer that a fused activation leaves; ``bound`` as in :func:`quantized_range`."""
     bounds = {"NONE": (None, None), "RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
     if activation not in bounds:
         raise UnsupportedOp(f"fused activation is {activation}; supported: {listed(bounds)}")
-    low, high = bounds[activation]
-    scale, zero = scalar_quant(t) if activation != "NONE" else (1.0, 0)
-    q_low = t.qtype.min if low is None else max(t.qtype.min, zero + _round32(low, scale))
-    q_high = t.qtype.max if high is None else min(t.qtype.max, zero + _round32(high, scale))
+    return quantized_range(t, *bounds[activation], bound)
+
+
+def quantized_range(t: Tensor, low: float | None, high: float | None, bound: str = "rounded") -> tuple[int, int]:
+    """The integers of ``t`` whose real values lie between two bounds, if there are bounds.
+
+    They are quantized as ``round(bound / scale) + zero_point`` with a float32 quotient, ties away from zero; where they
+    are ``"summed"``, as ``round(bound / scale + zero_point)`` in float32, ties to even.
+
+    Source: tflite/kernels/kernel_util.cc, CalculateActivationRangeQuantized @ LiteRT 2.3.0; XNNPACK's requantization.h.
+    """
+    scale, zero = (1.0, 0) if low is None and high is None else scalar_quant(t)
+    least, most = t.qtype.min, t.qtype.max
+
+    def ends(real: float | None, end: int, nearer: Callable[[int, int], int]) -> int:
+        if real is None:
+            return end
+        summed = bound == "summed"
+        return nearer(end, activation_bound(real, scale, zero, least, most) if summed else zero + _round32(real, scale))
+
+    q_low, q_high = ends(low, least, max), ends(high, most, min)
     if q_low > q_high:
-        raise UnsupportedOp(f"{activation} leaves no value of {t.qtype.name} at scale {scale} and zero point {zero}")
+        raise UnsupportedOp(f"{low}..{high} leaves no value of {t.qtype.name} at scale {scale} and zero point {zero}")
     return q_low, q_high
 
 
@@ -187,8 +224,15 @@ class Scales:
     real: npt.NDArray[Any]
 
 
-def make_scales(site: Site, numerators: Sequence[tuple[float, ...]], denominator: float, count: int = 1) -> Scales:
-    """The scales ``product(numerator) / denominator``, one for each of ``count`` channels.
+def scheme_of(r: Requantize, bits: int) -> tuple[str, str]:
+    """``(scheme, rounding)`` for accumulators of that many bits."""
+    return (r.wide, "ties_pos") if bits > 32 and not r.scheme.startswith("float") else (r.scheme, r.rounding)
+
+
+def make_scales(
+    site: Site, numerators: Sequence[tuple[float, ...]], denominator: float, count: int = 1, bits: int = 32
+) -> Scales:
+    """The scales ``product(numerator) / denominator``, one for each of ``count`` channels; accumulators have ``bits``.
 
     Raises:
         UnsupportedOp: if a scale is beyond what the scheme's shift can express.
@@ -200,8 +244,9 @@ def make_scales(site: Site, numerators: Sequence[tuple[float, ...]], denominator
         raise UnsupportedOp(f"a rescale by {max(reals)} is beyond the engine's range")
     pairs = [quantize_multiplier(m) for m in reals]
     worst = max(shift for _, shift in pairs)
-    if worst > 30 and r.scheme in ("double_rounding", "single_rounding"):
-        raise UnsupportedOp(f"a rescale by {max(reals):g} needs a left shift of {worst}; allowed: at most 30")
+    most = 30 if bits <= 32 else 14
+    if worst > most and not r.scheme.startswith("float"):
+        raise UnsupportedOp(f"a rescale by {max(reals):g} needs a left shift of {worst}; allowed: at most {most}")
     repeat = count if len(pairs) == 1 else 1
     real = np.array(reals * repeat, np.float32 if r.scheme == "float32" else np.float64)
     return Scales(

@@ -1,113 +1,79 @@
-"""Binds the ops that move values without computing."""
+"""Binds the ops that move values without computing: all that have a ``move``, and views."""
 
 import numpy as np
 
 from fxsim.errors import UnsupportedOp
-from fxsim.model.ops.layout import Axis, StridedSlice, paddings, permutation, slices, split_sizes
-from fxsim.sim.base import Arrays, Bound, Site
+from fxsim.model.ops import OPS
+from fxsim.model.ops.layout import Axis
+from fxsim.model.qtype import Array
+from fxsim.sim.base import Arrays, Bound, Site, quant, scalar_quant
 
 
 def _nothing(inputs: Arrays, outputs: Arrays) -> None:
     """A view: the output is the input's memory."""
 
 
-def _same_scale(site: Site) -> None:
-    out = site.outputs[0]
-    for t in site.inputs:
-        if t is not None and t.qtype == out.qtype and t.quant != out.quant and t.qtype.kind == "int":
-            raise UnsupportedOp(
-                f"input {t.name!r} and output {out.name!r} have different scales or zero points; supported: the same"
-            )
-
-
-def reshape(site: Site) -> Bound:
+def view(site: Site) -> Bound:
     """The same values in another shape."""
     return Bound(_nothing, view=True)
 
 
-def pad(site: Site) -> Bound:
-    """The input with a border of the output's zero point (of 0 for types without one)."""
-    widths = paddings(list(site.inputs))
-    out = site.outputs[0]
-    value = out.quant.zero_point[0] if out.quant is not None else 0
-    inner = tuple(slice(before, before + s) for (before, _), s in zip(widths, site.input(0).shape, strict=True))
+def move(site: Site) -> Bound:
+    """The raw values at other places, as the op's ``move`` says; scales play no part."""
+    prepare = site.spec.move
+    assert prepare is not None
+    moved = prepare(list(site.inputs), site.node.attributes, len(site.outputs))
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
-        outputs[0].fill(value)
-        outputs[0][inner] = inputs[0]
+        for out, values in zip(outputs, moved(inputs), strict=True):
+            out[...] = values
 
     return Bound(run)
 
 
 def concatenation(site: Site) -> Bound:
-    """The inputs, one after the other along an axis."""
-    attrs = site.node.attributes
+    """The inputs, one after the other along an axis; uint8 is brought to the output's scale.
+
+    ``out = clamp(round(x * s - x_zero * s) + out_zero)``, ``s = x_scale * (1 / out_scale)``, all in float32, ties away.
+
+    Source: tflite/kernels/concatenation.cc, reference/concatenation.h, ConcatenationWithScaling @ LiteRT 2.3.0.
+    """
+    attrs, out = site.node.attributes, site.outputs[0]
     assert isinstance(attrs, Axis)
     if attrs.activation != "NONE":
         raise UnsupportedOp(f"fused activation is {attrs.activation}; supported: NONE")
-    _same_scale(site)
+    tensors = [site.input(i) for i in range(len(site.inputs))]
+    for t in tensors:
+        if t.quant != out.quant and t.qtype.name == "int8":
+            raise UnsupportedOp(
+                f"input {t.name!r} and output {out.name!r} have different scales or zero points; supported: the same"
+            )
     axis = attrs.axis
+    if out.qtype.name != "uint8" or out.quant is None:
+        return move(site)
+    tables = [None if quant(t) == out.quant else _rescaled(*scalar_quant(t), *scalar_quant(out)) for t in tensors]
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
-        np.concatenate(inputs, axis=axis, out=outputs[0])
+        parts = [x if table is None else table[x] for x, table in zip(inputs, tables, strict=True)]
+        np.concatenate(parts, axis=axis, out=outputs[0])
 
     return Bound(run)
 
 
-def strided_slice(site: Site) -> Bound:
-    """``input[begin:end:stride]`` along each axis."""
-    attrs = site.node.attributes
-    assert isinstance(attrs, StridedSlice)
-    _same_scale(site)
-    index = slices(list(site.inputs), attrs)
-
-    def run(inputs: Arrays, outputs: Arrays) -> None:
-        outputs[0][...] = inputs[0][index]
-
-    return Bound(run)
+def _rescaled(scale: float, zero: int, out_scale: float, out_zero: int) -> Array:
+    """What each of the 256 values of a uint8 becomes."""
+    one = np.float32(1)
+    factor = np.float32(scale) * (one / np.float32(out_scale))
+    exact = np.arange(256, dtype=np.float32) * factor + np.float32(-zero) * factor
+    whole = np.trunc(exact)
+    away = whole + np.copysign(np.abs(exact - whole) >= 0.5, exact)  # a float32's own fraction is exact
+    table: Array = np.clip(away + out_zero, 0, 255).astype(np.uint8)
+    return table
 
 
-def split_v(site: Site) -> Bound:
-    """The input cut into pieces along an axis."""
-    axis, sizes = split_sizes(list(site.inputs), len(site.outputs))
-    cuts = np.cumsum(sizes)[:-1]
-
-    def run(inputs: Arrays, outputs: Arrays) -> None:
-        for out, piece in zip(outputs, np.split(inputs[0], cuts, axis=axis), strict=True):
-            out[...] = piece
-
-    return Bound(run)
-
-
-def transpose(site: Site) -> Bound:
-    """The input with its axes in another order."""
-    order = permutation(list(site.inputs))
-
-    def run(inputs: Arrays, outputs: Arrays) -> None:
-        outputs[0][...] = inputs[0].transpose(order)
-
-    return Bound(run)
-
-
-def pack(site: Site) -> Bound:
-    """The inputs stacked along a new axis."""
-    attrs = site.node.attributes
-    assert isinstance(attrs, Axis)
-    _same_scale(site)
-    axis = attrs.axis
-
-    def run(inputs: Arrays, outputs: Arrays) -> None:
-        outputs[0][...] = np.stack(inputs, axis=axis)
-
-    return Bound(run)
-
-
-BINDINGS = {
-    "RESHAPE": reshape,
-    "PAD": pad,
-    "CONCATENATION": concatenation,
-    "STRIDED_SLICE": strided_slice,
-    "SPLIT_V": split_v,
-    "TRANSPOSE": transpose,
-    "PACK": pack,
-}
+VIEWS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+BINDINGS = (
+    {op: move for op, spec in OPS.items() if spec.move is not None}
+    | dict.fromkeys(VIEWS, view)
+    | {"CONCATENATION": concatenation}
+)

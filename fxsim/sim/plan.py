@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 
 from fxsim.errors import ModelError
-from fxsim.model.check import where
+from fxsim.model.check import check, where
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
+from fxsim.model.onnx_fuse import fuse
 from fxsim.model.ops.state import CallOnce
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
@@ -24,10 +25,12 @@ State = dict[str, Array]
 
 @dataclass(slots=True)
 class Workspace:
-    """What one run writes: an array for each tensor, and the state of resource variables."""
+    """What one run writes: an array for each tensor, the state of resource variables, and what layers remember."""
 
     values: list[Array]
     state: State = field(default_factory=dict)
+    memory: dict[int, RunFn] = field(default_factory=dict)
+    """layer -> its run, with what it remembers"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,23 @@ class Plan:
 
 def _buffer(t: Tensor) -> Array:
     if t.data is not None:
-        return np.ascontiguousarray(t.data)
-    return np.zeros(t.shape, t.qtype.dtype)
+        return np.asarray(t.data, order="C")
+    # The engines start a state of 8 bits at its zero point, any other at 0.
+    start = t.quant.zero_point[0] if t.variable and t.quant is not None and t.qtype.name == "int8" else 0
+    return np.full(t.shape, start, t.qtype.dtype)
 
 
 def _stateless(run: RunFn) -> Callable[[Workspace, Arrays, Arrays], None]:
     return lambda ws, inputs, outputs: run(inputs, outputs)
+
+
+def _remembering(layer: int, fresh: Callable[[], RunFn]) -> Callable[[Workspace, Arrays, Arrays], None]:
+    def run(ws: Workspace, inputs: Arrays, outputs: Arrays) -> None:
+        if layer not in ws.memory:
+            ws.memory[layer] = fresh()
+        ws.memory[layer](inputs, outputs)
+
+    return run
 
 
 def _read(name: str) -> Callable[[Workspace, Arrays, Arrays], None]:
@@ -114,7 +128,21 @@ def plan_of(graph: Graph, numerics: NumericsProfile) -> Plan:
     key = "plan", msgspec.msgpack.encode(numerics)
     found = graph.derived.get(key)
     if not isinstance(found, Plan):
-        graph.derived[key] = found = prepare(graph, numerics)
+        graph.derived[key] = found = prepare(as_executed(graph, numerics), numerics)
+    return found
+
+
+def as_executed(graph: Graph, numerics: NumericsProfile) -> Graph:
+    """The graph as the engine rewrites it before it runs; tensors that are still there keep their indices.
+
+    Raises:
+        UnsupportedOp: on what the engine gives to a kernel that fxsim does not simulate.
+    """
+    if not numerics.rewrite:
+        return graph
+    found = graph.derived.get(("rewrite", numerics.rewrite))
+    if not isinstance(found, Graph):
+        graph.derived["rewrite", numerics.rewrite] = found = check(fuse(graph)[0])
     return found
 
 
@@ -142,7 +170,8 @@ def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
             views[node.outputs[0]] = views.get(node.inputs[0], node.inputs[0])
             continue
         inputs = tuple(i for i in node.inputs if i != ABSENT)
-        steps.append(Step(node, inputs, node.outputs, _stateless(bound.run), bound.probe))
+        run = _remembering(node.index, bound.fresh) if bound.fresh else _stateless(bound.run)
+        steps.append(Step(node, inputs, node.outputs, run, bound.probe))
     return Plan(graph, numerics, tuple(steps), views, tuple(once))
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from fxsim.errors import UnsupportedOp
 from fxsim.kernels import pool
 from fxsim.model.ops.pool import Pool2D, pool_geometry
-from fxsim.sim.base import Arrays, Bound, Probe, Site, clamp_range
+from fxsim.sim.base import Arrays, Bound, Probe, Site
 
 _INT = "int8 uint8 int16"
 
@@ -17,7 +17,7 @@ def _pool(site: Site, kernel: pool.Kernel) -> Bound:
     g = pool_geometry(list(site.inputs), attrs)
     _, _, top, left = attrs.output(g.in_h, g.in_w, g.kernel_h, g.kernel_w)
     window = (g.kernel_h, g.kernel_w, g.stride_h, g.stride_w, top, left)
-    clamp = clamp_range(site.outputs[0], attrs.activation)
+    clamp = site.clamp(attrs.activation)
     limits = site.outputs[0].qtype.min, site.outputs[0].qtype.max
 
     def run(inputs: Arrays, outputs: Arrays) -> None:

@@ -15,7 +15,7 @@ from fxsim.errors import DomainError
 from fxsim.model.graph import Graph
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile, load_numerics
-from fxsim.sim.conv import Layer
+from fxsim.sim.layer import Layer
 from fxsim.sim.plan import Plan, plan_of
 
 
@@ -88,18 +88,19 @@ def _input_range(layer: Layer) -> tuple[int, int]:
 
 def _masks(layer: Layer) -> Iterator[tuple[int, int, list[int], list[int]]]:
     """``(y, x, rows, columns)``: one output position for each set of kernel rows and columns that lie in the image."""
-    g, (top, _, left, _) = layer.geometry, layer.pad
+    g, (top, _, left, _), (down, across) = layer.geometry, layer.pad, layer.spread
 
     def inside(
-        outs: int, stride: int, dilation: int, kernel: int, size: int, before: int
+        outs: int, stride: int, dilation: int, kernel: int, size: int, before: int, apart: int
     ) -> dict[tuple[int, ...], int]:
         seen: dict[tuple[int, ...], int] = {}
         for o in range(outs):
-            seen.setdefault(tuple(i for i in range(kernel) if 0 <= o * stride + i * dilation - before < size), o)
+            at = [divmod(o * stride + i * dilation - before, apart) for i in range(kernel)]
+            seen.setdefault(tuple(i for i, (a, between) in enumerate(at) if 0 <= a < size and not between), o)
         return seen
 
-    rows = inside(g.out_h, g.stride_h, g.dilation_h, g.kernel_h, g.in_h, top)
-    columns = inside(g.out_w, g.stride_w, g.dilation_w, g.kernel_w, g.in_w, left)
+    rows = inside(g.out_h, g.stride_h, g.dilation_h, g.kernel_h, g.in_h, top, down)
+    columns = inside(g.out_w, g.stride_w, g.dilation_w, g.kernel_w, g.in_w, left, across)
     for r, y in rows.items():
         for c, x in columns.items():
             yield y, x, list(r), list(c)
@@ -158,7 +159,7 @@ def _place(
     up: bool,
 ) -> Array:
     """The layer's input: the zero point everywhere but under the window, where each product is at its end."""
-    g, (top, _, left, _) = layer.geometry, layer.pad
+    g, (top, _, left, _), (down, across) = layer.geometry, layer.pad, layer.spread
     low, high = layer.input_range
     image = np.full((g.batch, g.in_h, g.in_w, g.in_c), layer.x_zero, layer.input_dtype)
     per_group = g.in_c // g.groups
@@ -167,5 +168,5 @@ def _place(
         for j, c in enumerate(columns):
             toward_high = (part[i, j] > 0) == up
             at_y, at_x = y * g.stride_h + r * g.dilation_h - top, x * g.stride_w + c * g.dilation_w - left
-            image[0, at_y, at_x, first : first + per_group] = np.where(toward_high, high, low)
+            image[0, at_y // down, at_x // across, first : first + per_group] = np.where(toward_high, high, low)
     return image

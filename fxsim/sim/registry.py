@@ -5,13 +5,75 @@ from collections.abc import Callable
 from fxsim.errors import FxsimError, UnsupportedOp, listed
 from fxsim.model.check import where
 from fxsim.model.graph import ABSENT, Graph, Node
+from fxsim.model.ops import spec
 from fxsim.numerics import NumericsProfile
-from fxsim.sim import activation, arithmetic, conv, layout, pool, quantize, reduce, softmax
+from fxsim.sim import (
+    activation,
+    arithmetic,
+    binary,
+    cast,
+    compare,
+    conv,
+    gather,
+    lanes,
+    layout,
+    matmul,
+    onnx_conv,
+    onnx_dense,
+    onnx_layout,
+    onnx_pointwise,
+    onnx_pool,
+    onnx_qonnx,
+    onnx_quantize,
+    onnx_reduce,
+    pool,
+    quantize,
+    rectify,
+    recurrent,
+    reduce,
+    resize,
+    signal,
+    softmax,
+    softmax_table,
+    space,
+    transpose_conv,
+    xnnpack,
+)
 from fxsim.sim.base import Bound, Site
 from fxsim.sim.delegate import takes
 
-MODULES = (conv, pool, reduce, arithmetic, activation, softmax, quantize, layout)
+MODULES = (
+    conv,
+    transpose_conv,
+    matmul,
+    recurrent,
+    binary,
+    pool,
+    reduce,
+    arithmetic,
+    activation,
+    rectify,
+    compare,
+    softmax,
+    quantize,
+    layout,
+    gather,
+    space,
+    cast,
+    resize,
+    signal,
+    onnx_conv,
+    onnx_dense,
+    onnx_pool,
+    onnx_pointwise,
+    onnx_reduce,
+    onnx_quantize,
+    onnx_qonnx,
+    onnx_layout,
+)
 BINDINGS: dict[str, Callable[[Site], Bound]] = {op: f for module in MODULES for op, f in module.BINDINGS.items()}
+VARIANTS = lanes.VARIANTS | softmax_table.VARIANTS | xnnpack.VARIANTS
+"""(op, variant) -> the binding that stands in for the op's own"""
 STATE_OPS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 """Ops that the plan itself carries out, since they touch what outlives a layer."""
 
@@ -26,8 +88,10 @@ def bind(graph: Graph, node: Node, numerics: NumericsProfile) -> Bound:
     try:
         if binding is None:
             raise UnsupportedOp(f"op {node.op} is not simulated; supported: {listed(sorted((*BINDINGS, *STATE_OPS)))}")
-        dtype = graph.tensors[node.inputs[0]].qtype.name if node.inputs and node.inputs[0] != ABSENT else ""
+        data = node.inputs[spec(node.op).data_input] if node.inputs else ABSENT
+        dtype = graph.tensors[data].qtype.name if data != ABSENT else ""
         delegated = numerics.delegate is not None and takes(numerics.delegate.name, graph, node)
-        return binding(Site(graph, node, numerics.of(node.op, dtype, delegated=delegated), numerics.name))
+        settings = numerics.of(node.op, dtype, delegated=delegated)
+        return VARIANTS.get((node.op, settings.variant), binding)(Site(graph, node, settings, numerics.name))
     except FxsimError as e:
         raise type(e)(f"{where(graph, node)}: {e}") from None

@@ -178,9 +178,10 @@ class Trace:
 
 
 def computed(graph: Graph) -> list[int]:
-    """The tensors that hold values in a run: the inputs, and all outputs of layers but resource handles."""
+    """The tensors that hold values in a run: inputs, variables, and all outputs of layers but resource handles."""
     made = [i for n in graph.nodes for i in n.outputs if graph.tensors[i].qtype.kind != "resource"]
-    return list(dict.fromkeys((*graph.inputs, *made)))
+    variables = [t.index for t in graph.tensors if t.variable]
+    return list(dict.fromkeys((*graph.inputs, *variables, *made)))
 
 
 def run(plan: Plan, batch: Batch, keep: Sequence[int], progress: Progress | None = None) -> dict[int, Array]:

@@ -90,8 +90,11 @@ def check_rounding(
     every shift below ``bits`` (at most 62). The inputs come in the order of the laws, so that a parting is the least one.
 
     Raises:
-        DomainError: if ``bits`` is out of range; LawBroken: if ``fn`` returns something that is no integer.
+        DomainError: if ``bits`` is out of range or ``fn`` no function.
+        LawBroken: if ``fn`` returns something that is no integer.
     """
+    if not callable(fn):
+        raise DomainError(f"fn is {fn!r}; allowed: a function of (value, shift)")
     if not MIN_BITS <= bits <= MAX_BITS:
         raise DomainError(f"bits is {bits}; allowed: {MIN_BITS}..{MAX_BITS}")
     partings: dict[str, Parting] = {}

@@ -3,10 +3,12 @@
 import importlib.metadata
 import platform
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fxsim.files import atomic_write
+from tests.differential.corpus import Compared
 
 ENGINES = ("ai-edge-litert", "tflite-micro", "onnxruntime")
 TITLES = {"tflite": "TFLite", "onnx": "ONNX"}
@@ -60,38 +62,52 @@ def _table(headings: list[str], rows: list[list[object]]) -> list[str]:
     return ["| " + " | ".join(r) + " |" for r in (headings, ["---"] * len(headings), *cells)]
 
 
-def text(totals: Totals, kind: str) -> str:
+def text(found: Mapping[str, Totals], recorded: Sequence[Compared], command: str) -> str:
     """The report."""
+    lines = ["# Bit exactness", "", f"Made by `{command}`.", ""]
+    packages = ", ".join(f"{p} {_version(p)}" for p in ENGINES)
+    lines += [f"{packages}; {platform.machine()}, Python {platform.python_version()}."]
+    if recorded:
+        lines += ["", "## Recorded models", "", *_recorded(recorded)]
+    for kind, totals in found.items():
+        lines += ["", f"## Generated {TITLES[kind]} models", "", totals.summary() + ".", "", *_generated(totals)]
+    return "\n".join(lines) + "\n"
+
+
+def _recorded(recorded: Sequence[Compared]) -> list[str]:
+    lines = ["All tensors of `litert-reference`, the outputs of the other engines."]
+    names, rows = sorted({c.engine for c in recorded}), []
+    for engine in names:
+        mine = [c for c in recorded if c.engine == engine]
+        ran = [c for c in mine if not c.note]
+        row = [len(mine), len(ran), sum(c.mismatches == 0 for c in ran)]
+        rows.append([engine, *row, sum(c.elements for c in ran), sum(c.mismatches for c in ran)])
+    lines += ["", *_table(["engine", "models", "compared", "equal", "elements", "elements that differ"], rows)]
+    rest = [[c.model, c.engine, c.note or f"{c.mismatches:,} of {c.elements:,} elements differ"]
+            for c in recorded if c.note or c.mismatches]  # fmt: skip
+    return [*lines, "", *_table(["not equal or not compared", "engine", "why"], rest)] if rest else lines
+
+
+def _generated(totals: Totals) -> list[str]:
     engines = sorted({e for _, e in totals.rows})
-    lines = [f"# Bit exactness: generated {TITLES[kind]} models", "", totals.summary() + ".", ""]
-    lines += [f"Made by `python -m tests.differential --format {kind} --count {totals.cases} --report FILE`.", ""]
-    lines += [
-        f"{', '.join(f'{p} {_version(p)}' for p in ENGINES)}; {platform.machine()}, Python {platform.python_version()}."
-    ]
-    lines += ["", "## Elements compared, by op and type", ""]
+    lines = ["### Elements compared, by op and type", ""]
     lines += _table(
         ["op, type", *engines],
         [[k, *(by.get(e, 0) for e in engines)] for k, by in sorted(totals.kinds.items())],
     )
     keys = ("cases", "elements", "ties", "clamped", "refused", "unsupported", "mismatches")
-    lines += [
-        "",
-        "## Cases, by test and engine",
-        "",
-        "`refused`: by the engine; `unsupported`: by fxsim, with a reason.",
-        "",
-    ]
+    lines += ["", "### Cases, by test and engine", "", "`refused`: by the engine; `unsupported`: by fxsim.", ""]
     lines += _table(
         ["test", "engine", *keys], [[*name, *(row[k] for k in keys)] for name, row in sorted(totals.rows.items())]
     )
     for who, title in (("refused", "What the engines refused"), ("unsupported", "What fxsim refused")):
-        found = [(e, r, n) for (w, e), c in sorted(totals.reasons.items()) if w == who for r, n in c.most_common(40)]
-        if found:
-            clean = [[e, n, " ".join(r.replace("|", "/").split())[:200]] for e, r, n in found]
-            lines += ["", f"## {title}", "", *_table(["engine", "cases", "reason"], clean)]
-    return "\n".join(lines) + "\n"
+        rows = [(e, r, n) for (w, e), c in sorted(totals.reasons.items()) if w == who for r, n in c.most_common(40)]
+        if rows:
+            clean = [[e, n, " ".join(r.replace("|", "/").split())[:200]] for e, r, n in rows]
+            lines += ["", f"### {title}", "", *_table(["engine", "cases", "reason"], clean)]
+    return lines
 
 
-def write(path: Path, totals: Totals, kind: str) -> None:
+def write(path: Path, found: Mapping[str, Totals], recorded: Sequence[Compared], command: str) -> None:
     """Writes the report."""
-    atomic_write(path, text(totals, kind).encode())
+    atomic_write(path, text(found, recorded, command).encode())

@@ -175,3 +175,36 @@ def fxsim_error():
     from fxsim import ProfileError
 
     return ProfileError
+
+
+def test_registers_of_a_convolution_are_those_of_its_products_as_a_matrix():
+    """Overflows, the first place, and the greatest values: a 1x1 convolution is a matrix product, pixel by pixel."""
+    rng = np.random.default_rng(3)
+    x, w = rng.integers(-128, 128, (2, 3, 4, 24)).astype(np.int8), rng.integers(-128, 128, (24, 5)).astype(np.int8)
+    w[:, 3] = 0
+    a = Accumulator(bits=15, overflow="saturate")
+    flat, held = fx.matmul_registers(x.reshape(24, 24), w, a)
+    got, seen = fx.conv_registers(x, w[None, None], accumulator=a)
+    assert np.array_equal(got.reshape(24, 5), flat)
+    assert np.array_equal(got, fx.conv(x, w[None, None], accumulator=a))
+    for name in ("low", "high", "overflows", "bits"):
+        assert np.array_equal(getattr(seen, name), getattr(held, name)), name
+    assert seen.overflows[3] == 0 < seen.overflows[0]
+    assert seen.bits.tolist() == [15, 15, 15, 1, 15]
+    assert seen.first is not None and held.first is not None
+    assert np.ravel_multi_index(seen.first, got.shape) == np.ravel_multi_index(held.first, flat.shape)
+    assert fx.conv_registers(x, w[None, None, :, 3:4], accumulator=a)[1].first is None
+
+
+@pytest.mark.parametrize("bits", [62, 63, 64])
+@pytest.mark.parametrize("overflow", ["wrap", "saturate"])
+def test_registers_as_wide_as_a_word(bits, overflow):
+    """Sums near 2**62 in each order; where no step overflows, all exact orders give the exact sum."""
+    a, b = np.array([[1 << 29, -(1 << 29), 3], [1 << 29, 1 << 29, -1]]), np.array([[1 << 30, 5], [1 << 30, -7], [1, 1]])
+    exact = [[sum(int(p) * int(q) for p, q in zip(r, c, strict=True)) for c in b.T] for r in a]
+    for order, lanes in (("sequential", 0), ("tree", 2), ("tree", 3), ("lanes", 2)):
+        for at in ("step", "end"):
+            register = Accumulator(bits=bits, overflow=overflow, order=order, lanes=lanes, at=at)
+            watched, held = fx.matmul_registers(a, b, register)
+            assert watched.tolist() == fx.matmul(a, b, register).tolist() == exact
+            assert not held.overflows.any() and held.first is None

@@ -1,5 +1,6 @@
 """Formats, casts, sums and products of fixed-point arrays: notations, exactness at every width, refusals."""
 
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -11,9 +12,12 @@ import fxsim.fixed as fx
 from fxsim.arith.overflow import OVERFLOWS
 from fxsim.arith.rounding import RULES
 from fxsim.errors import DomainError, ProfileError
-from fxsim.fixed import FixedFormat
-from fxsim.fixed.stochastic import counter_bits, lfsr_bits, shift_right
-from tests import naive
+from fxsim.fixed import FixedFormat, ops
+from fxsim.fixed.stochastic import Source, counter_bits, lfsr_bits, shift_right
+from tests import naive, naive_fixed
+
+EXAMPLES = 60 if os.environ.get("NUMBA_DISABLE_JIT") == "1" else 300
+"""of the wide operations: fewer where nothing is compiled"""
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,29 @@ def test_notations_round_trip(bits, frac, signed, style):
         (lambda: fx.cast([5, 100], "sfix8", "sfix4", overflow="error"), r"100 \* 2\*\*0 at \[1\] does not fit sfix4"),
         (lambda: fx.quantize([1.0, float("nan")], "Q4.4"), r"x is nan at \[1\]; allowed: finite"),
         (lambda: fx.quantize([float("inf")], "Q40.40"), r"x is inf at \[0\]"),
+        (lambda: fx.quantize([2**53 + 1], "Q60.0"), "x holds integers beyond 2\\*\\*53; allowed"),
+        (lambda: fx.quantize([1j], "Q4.4"), "x is complex128; allowed: floats"),
+        (lambda: fx.quantize([[1.0], [1.0, 2.0]], "Q4.4"), "x is no array"),
+        (
+            lambda: fx.quantize([[0.5], [9.0]], "Q4.4", overflow="error"),
+            r"x is 9.0 at \[1, 0\], .*: \(-128..127\) \* 2\*\*-4",
+        ),
+        (lambda: fx.add([1, 2], "sfix8", [1, 2, 3], "sfix8", "sfix8"), r"a has shape \[2\], b \[3\]"),
+        (
+            lambda: fx.mul([1 << 62], "sfix64", [4], "sfix64", "Q64.0", overflow="error"),
+            r"result at \[0\] does not fit sfix64",
+        ),
+        (lambda: fx.cast([[1], [1, 2]], "sfix8", "sfix8"), "raw is no array"),
+        (lambda: fx.cast([5], "sfix8", "sfix8", wrap_bits="2"), "wrap_bits is '2'; allowed: an integer"),
+        (lambda: fx.cast([5], "sfix8", "sfix8", seed=1.5), "seed is 1.5; allowed: an integer"),
+        (lambda: fx.cast([5], "sfix8", "sfix8", ["to_neg"]), r"rounding is \['to_neg'\]; allowed: a name"),
+        (lambda: fx.to_float([1], FixedFormat(8, -1200)), "a value of sfix8_E1200 is beyond what float64 holds"),
+        (lambda: FixedFormat(8, -1200).step, r"the step 2\*\*1200 of sfix8_E1200 is no float64"),
+        (lambda: fx.matmul([[1]], [[1]], "20"), "accumulator is '20'; allowed: an Accumulator"),
+        (lambda: fx.matmul([[1]], [[0.5]]), "b is float64; allowed: signed or unsigned integers"),
+        (lambda: fx.cast([1], 8, "sfix8"), "format is 8; allowed: a FixedFormat"),
+        (lambda: FixedFormat(8.5, 0), "bits is 8.5; allowed: an integer"),
+        (lambda: FixedFormat(8, 1.5), "frac_bits is 1.5; allowed: an integer"),
     ],
 )
 def test_refusals(make, message):
@@ -134,9 +161,25 @@ def test_stochastic_rounding_is_seeded_unbiased_and_between_its_neighbours():
     assert np.array_equal(fx.cast(exact, "sfix8_En2", "sfix8", "stochastic_weighted"), exact // 4)
     assert len(set(counter_bits(3, 1000).tolist())) == 1000
     assert lfsr_bits(1, 3) == [0x80200003, 0xC0300002, 0x60180001]
-    assert abs(shift_right(raw, 2, "stochastic_weighted", 9, "lfsr").mean() - 1.25) < 0.02
     by_register = fx.cast(raw, "sfix8_En2", "sfix8", "stochastic_weighted", seed=9, generator="lfsr")
-    assert np.array_equal(by_register, shift_right(raw, 2, "stochastic_weighted", 9, "lfsr"))
+    shifted = shift_right(raw.tolist(), [2] * raw.size, "stochastic_weighted", Source(9, "lfsr"))
+    assert by_register.tolist() == shifted
+    assert abs(by_register.mean() - 1.25) < 0.02
+    zero = np.zeros(raw.size, np.int16)
+    for rule in ("stochastic_weighted", "stochastic_equal", "stochastic_coin"):
+        for generator in ("counter", "lfsr"):
+            want = fx.cast(raw, "sfix8_En2", "sfix8", rule, seed=9, generator=generator)
+            for got in (
+                fx.quantize(raw / 4, "sfix8", rule, seed=9, generator=generator),
+                fx.add(raw, "sfix8_En2", zero, "sfix8", "sfix8", rule, seed=9, generator=generator),
+                fx.mul(raw, "sfix8_En2", zero + 1, "sfix8", "sfix8", rule, seed=9, generator=generator),
+            ):
+                assert np.array_equal(got, want), (rule, generator)
+    x = np.array([0.0, -3.0, 5e-324, -5e-324, 1e300, -1e300, 7.9375])
+    up = [fx.quantize(x, "Q8.2", "stochastic_weighted", seed=s).tolist() for s in range(40)]
+    assert {tuple(u[:2] + u[4:6]) for u in up} == {(0, -12, 511, -512)}, "exact and saturated values do not move"
+    assert {u[6] for u in up} == {31, 32}
+    assert {u[2] for u in up} == {0}, "the least float goes up once in 2**1076 times"
     with pytest.raises(DomainError, match="seed is 0"):
         lfsr_bits(0, 1)
     with pytest.raises(DomainError, match="generator is 'dice'; allowed: 'counter', 'lfsr'"):
@@ -158,3 +201,93 @@ def test_arrays_agree_with_the_functions_on_raw_integers():
         x.raw[0, 0] = 1
     with pytest.raises(DomainError, match="allowed in sfix4"):
         fx.FixedArray([9], "sfix4")
+
+
+SIXTY_FOUR = st.builds(
+    FixedFormat, st.integers(1, 64) | st.sampled_from([32, 33, 62, 63, 64]), st.integers(-64, 64), st.booleans()
+)
+
+
+@st.composite
+def wide_operations(draw):
+    """A cast, a sum or a product of formats of up to 64 bits, on values at the limits and at ties, and anywhere."""
+    a, b, target = draw(SIXTY_FOUR), draw(SIXTY_FOUR), draw(SIXTY_FOUR)
+    policy = draw(st.sampled_from(sorted(OVERFLOWS)))
+    if policy.startswith("wrap_sign"):
+        target = FixedFormat(target.bits, target.frac_bits)
+    top = draw(st.sampled_from([0, 0, 1, 2, target.bits])) if "wrap" in policy else 0
+
+    def raw(f):
+        halves = st.builds(lambda n, d: max(f.min, min(f.max, (1 << n) + d)), st.integers(0, 63), st.integers(-1, 1))
+        ends = st.sampled_from([f.min, f.max, 0, min(1, f.max), max(-1, f.min)])
+        values = draw(st.lists(ends | halves | st.integers(f.min, f.max), min_size=6, max_size=6))
+        return np.array(values, dtype=f.dtype)
+
+    x, y = raw(a), raw(b)
+    rest = target, draw(st.sampled_from(sorted(RULES))), policy, top
+    operation = draw(st.sampled_from(["cast", "add", "mul"]))
+    return operation, ((x, a, *rest) if operation == "cast" else (x, a, y, b, *rest))
+
+
+@settings(max_examples=EXAMPLES)
+@given(case=wide_operations())
+def test_kernels_equal_python_ints_up_to_64_bits(case):
+    """Every rule with every policy; the slow twin is the same function with its kernels taken away."""
+    name, given = case
+    got = getattr(fx, name)(*given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ops.Into, "compiled", property(lambda _: False))
+        want = getattr(fx, name)(*given)
+    assert got.dtype == want.dtype
+    assert got.tolist() == want.tolist()
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("policy", sorted(OVERFLOWS))
+def test_compiled_casts_of_every_width_and_policy(policy, wide):
+    """One word and two: targets of 1 to 64 bits, from below the least to above the greatest value, ties included."""
+    source = FixedFormat(64, 2) if wide else FixedFormat(62, 2)
+    for bits, signed in ((b, s) for b in range(1, 65) for s in (True, False)):
+        target = FixedFormat(bits, 0, signed)
+        if policy.startswith("wrap_sign") and not signed:
+            continue
+        near = (target.min, target.max, 0, -1, target.min - 2, target.max + 2, 5 * target.max + 3)
+        values = sorted({max(source.min, min(source.max, 4 * k + d)) for k in near for d in (-2, -1, 0, 1, 2)})
+        for top in {0, 1, bits} if "wrap" in policy else {0}:
+            got = fx.cast(np.array(values), source, target, "ties_even", policy, top)
+            want = [naive_fixed.cast("ties_even", policy, v, 2, bits, signed, top) for v in values]
+            assert got.tolist() == want, (bits, signed, top)
+
+
+def test_two_words_are_taken_where_one_is_not_enough(monkeypatch):
+    """Sources and results beyond 63 bits never fall back to Python ints, unless the points lie too far apart."""
+    taken = []
+    for name in ("_on_ints", "_on_words", "_on_two_words"):
+        f = getattr(ops, name)
+        monkeypatch.setattr(ops, name, lambda *args, f=f, name=name: (taken.append(name), f(*args))[1])
+    word, half = FixedFormat(64, 0, False), FixedFormat(40, 20)
+    fx.cast([2**64 - 1], word, "ufix64_En64")
+    fx.mul([2**64 - 1], word, [2**64 - 1], word, "ufix64_E64")
+    fx.mul([-(2**39)], half, [2**39 - 1], half, "sfix64_En20", "ties_even", "saturate")
+    fx.add([2**64 - 1], word, [1], FixedFormat(64, 64), word, "ties_even", "error")
+    fx.cast([3], "sfix8", "sfix64_En64", "jam")
+    assert taken == ["_on_two_words"] * 5
+    fx.cast([3], "sfix62", "sfix64_En64")
+    fx.add([1], word, [1], FixedFormat(64, 66), word)
+    assert taken[5:] == ["_on_words", "_on_ints"]
+
+
+def test_integers_of_any_kind_are_taken():
+    """Lists beyond int64, empty lists, other byte orders, views, read-only arrays, numpy's own integers as settings."""
+    assert fx.cast([2**63, 1], "ufix64", "ufix64").tolist() == [2**63, 1]
+    assert fx.cast([2**63, -1], "sfix80", "sfix70").tolist() == [2**63, -1]
+    assert fx.cast([], "sfix8", "sfix4").shape == (0,)
+    swapped = np.array([[1, 2], [3, -4]], ">i2")
+    assert fx.cast(swapped, "sfix16", "sfix8").tolist() == swapped.tolist()
+    assert fx.mul(swapped, "sfix16", swapped.T, "sfix16", "sfix40").tolist() == (swapped * swapped.T).tolist()
+    assert fx.matmul(swapped, swapped.T).tolist() == (swapped.astype(int) @ swapped.T).tolist()
+    assert fx.cast(fx.FixedArray([1, 2], "Q4.4").raw[::-1], "Q4.4", "Q4.3", wrap_bits=np.int8(0)).tolist() == [1, 0]
+    assert FixedFormat(np.int64(8), np.int8(2)) == FixedFormat(8, 2)
+    assert fx.to_float([2**70 + 1, -(2**70)], FixedFormat(80, 10)).tolist() == [2.0**60, -(2.0**60)]
+    assert fx.to_float([3], FixedFormat(8, 1074)).tolist() == [3 * 5e-324]
+    assert fx.to_float([2**2000], FixedFormat(4000, 1990)).tolist() == [1024.0]

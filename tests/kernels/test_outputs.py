@@ -70,7 +70,7 @@ def test_quantize_float_on_ties_and_limits():
 def test_add_on_all_pairs():
     a, b = (g.reshape(-1).astype(np.int8) for g in np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)))
     q, shift, out = np.array([2**30, 1342177280, 1717986918]), np.array([0, -2, -18]), np.empty(a.size, np.int8)
-    pointwise.add("double_rounding", "ties_away")(a, b, np.array([-128, 7]), q, shift, 20, 11, -128, 127, out)
+    pointwise.join("double_rounding", "ties_away", "sum")(a, b, np.array([-128, 7]), q, shift, 20, 11, -128, 127, out)
     sample = np.random.default_rng(0).choice(a.size, 4000, replace=False)
     for i in sample:
         x = naive.tflite_multiply((int(a[i]) + 128) << 20, int(q[0]), 0)

@@ -43,3 +43,10 @@ def tallies(record_property: Callable[[str, object], None]) -> Iterator[Callable
 def tally(request: pytest.FixtureRequest, engine: str, tallies: Callable[[str, str], Tally]) -> Tally:
     """The tally of the test, named after it."""
     return tallies(request.node.originalname.removeprefix("test_").upper(), engine)
+
+
+@pytest.fixture
+def litert(tallies: Callable[[str, str], Tally]) -> Callable[[str], Tally]:
+    """``litert(op)``: a tally for what only LiteRT takes; skips where it is not installed."""
+    pytest.importorskip("ai_edge_litert", reason="needs ai_edge_litert (the test extra)")
+    return lambda op: tallies(op, "litert-reference")

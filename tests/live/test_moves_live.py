@@ -1,77 +1,19 @@
 """Ops that move values, and variables that keep them: one-op models, every bit as the live engines compute them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume
 from hypothesis import strategies as st
 
 from fxsim.importers import parse
 from fxsim.sim import simulate
 from tests import engines
 from tests.build import Builder
-from tests.live.cases import VALUES, Array, Model, Values, decades, explore, shapes, zeros
+from tests.live.cases import Array, Model, Values, decades, explore, f32, powers, shapes, zeros
+from tests.live.moves import COMMON, Case, Data, data, unary
 
 pytestmark = pytest.mark.live
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """A tensor to move: its type, quantization and values."""
-
-    dtype: str
-    scale: float
-    zero: int
-    values: Values
-
-    def tensor(self, b: Builder, name: str, shape: tuple[int, ...]) -> int:
-        """Adds a tensor of this type."""
-        return b.tensor(name, shape, self.dtype, *(() if self.dtype == "float32" else (self.scale, self.zero)))
-
-    def array(self, shape: tuple[int, ...], more: int = 0) -> Array:
-        """Values of this type; ``more`` tells several tensors apart."""
-        values = Values(self.values.kind, self.values.seed + more)
-        if self.dtype == "float32":
-            return values.fill(shape, "int32").astype(np.float32)
-        return values.fill(shape, self.dtype, self.zero)
-
-
-@st.composite
-def data(draw: Any, *dtypes: str) -> Data:
-    """Data of one of the types."""
-    dtype = draw(st.sampled_from(dtypes))
-    zero = draw(zeros(dtype)) if dtype != "float32" else 0
-    return Data(dtype, draw(decades(-3, 1)), zero, draw(VALUES))
-
-
-COMMON = ("int8", "int8", "int16", "float32")
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """The data, how to build the model, and what tells two cases apart."""
-
-    data: Data
-    make: Callable[[Data], Model] = field(compare=False, repr=False)
-    told: Any
-
-
-@st.composite
-def pads(draw: Any) -> Case:
-    shape = draw(shapes(1, 5, 4))
-    widths = [(draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in shape]
-
-    def make(d: Data) -> Model:
-        b, x = Builder(), d.array(shape)
-        i = d.tensor(b, "x", shape)
-        out = d.tensor(b, "out", tuple(s + p + q for s, (p, q) in zip(shape, widths, strict=True)))
-        b.op("PAD", [i, b.constant("paddings", widths)], [out])
-        return Model(b.finish([i], [out]), [x], [out])
-
-    return Case(draw(data(*COMMON)), make, (shape, widths))
 
 
 @st.composite
@@ -114,44 +56,6 @@ def concatenations(draw: Any) -> Case:
         return Model(b.finish(ins, [out]), arrays, [out])
 
     return Case(draw(data(*COMMON)), make, (parts, axis))
-
-
-@st.composite
-def strided_slices(draw: Any) -> Case:
-    shape = draw(shapes(1, 4, 9))
-    n = len(shape)
-    step = [draw(st.sampled_from([1, 1, 2, 3, -1, -2])) for _ in shape]
-    begin, end = [], []
-    for size, s in zip(shape, step, strict=True):  # from both sides of the axis, also beyond its ends
-        near, far = draw(st.integers(-2, size // 2)), draw(st.integers(size // 2 + 1, size + 2))
-        ends = (near, far) if s > 0 else (far, near)
-        for e, into in zip(ends, (begin, end), strict=True):
-            into.append(e - size if 0 <= e < size and draw(st.booleans()) else e)
-    masks = {f"{k}_mask": draw(st.integers(0, (1 << n) - 1)) for k in ("begin", "end")}
-    shrink = draw(st.sampled_from([0, 0, 1, 1 << n >> 1]) | st.integers(0, (1 << n) - 1))
-    for i, s in enumerate(shape):
-        if shrink >> i & 1:
-            begin[i], step[i] = draw(st.integers(-s, s - 1)), 1
-            end[i] = begin[i] + 1
-            masks["begin_mask"] &= ~(1 << i)
-    index = tuple(
-        begin[i] if shrink >> i & 1
-        else slice(
-            None if masks["begin_mask"] >> i & 1 else begin[i], None if masks["end_mask"] >> i & 1 else end[i], step[i]
-        )
-        for i in range(n)
-    )  # fmt: skip
-    made = np.zeros(shape)[index].shape
-    assume(0 not in made)
-
-    def make(d: Data) -> Model:
-        b = Builder()
-        i, out = d.tensor(b, "x", shape), d.tensor(b, "out", made)
-        ins = [i, *(b.constant(k, v) for k, v in (("begin", begin), ("end", end), ("strides", step)))]
-        b.op("STRIDED_SLICE", ins, [out], shrink_axis_mask=shrink, **masks)
-        return Model(b.finish([i], [out]), [d.array(shape)], [out])
-
-    return Case(draw(data(*COMMON)), make, (shape, begin, end, step, masks, shrink))
 
 
 @st.composite
@@ -206,24 +110,146 @@ def packs(draw: Any) -> Case:
     return Case(draw(data(*COMMON)), make, (shape, axis, count))
 
 
+ALL = ("int8", "uint8", "int16", "int32", "int64", "float32", "bool")
+CUT = ("int8", "int16", "int32", "float32")
+
+
+@st.composite
+def squeezes(draw: Any) -> Case:
+    shape = draw(st.lists(st.sampled_from([1, 1, 2, 3, 5]), min_size=1, max_size=5).map(tuple))
+    ones = [i for i, s in enumerate(shape) if s == 1]
+    axes = [a for a in ones if draw(st.booleans())]
+    made = tuple(s for i, s in enumerate(shape) if i not in (axes or ones))
+    asked = [a - len(shape) if draw(st.booleans()) else a for a in axes]
+    return Case(draw(data(*ALL)), lambda d: unary(d, "SQUEEZE", shape, [made], squeeze_dims=asked), (shape, asked))
+
+
+@st.composite
+def expansions(draw: Any) -> Case:
+    shape = draw(shapes(1, 4, 4))
+    axis = draw(st.integers(-len(shape) - 1, len(shape)))
+    made = np.expand_dims(np.zeros(shape), axis).shape
+    return Case(
+        draw(data(*COMMON)), lambda d: unary(d, "EXPAND_DIMS", shape, [made], [([axis], "int32")]), (shape, axis)
+    )
+
+
+@st.composite
+def unpacks(draw: Any) -> Case:
+    shape = draw(shapes(1, 4, 4))
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    count, made = shape[axis], tuple(np.delete(shape, axis).tolist())
+    return Case(
+        draw(data(*CUT)), lambda d: unary(d, "UNPACK", shape, [made] * count, num=count, axis=axis), (shape, axis)
+    )
+
+
+@st.composite
+def equal_splits(draw: Any) -> Case:
+    part, count = draw(shapes(1, 4, 4)), draw(st.integers(1, 4))
+    axis = draw(st.integers(-len(part), len(part) - 1))
+    shape = tuple(s * count if i == axis % len(part) else s for i, s in enumerate(part))
+    return Case(
+        draw(data(*CUT)),
+        lambda d: unary(d, "SPLIT", shape, [part] * count, first=[(axis, "int32")], num_splits=count),
+        (shape, axis),
+    )
+
+
+@st.composite
+def reversals(draw: Any) -> Case:
+    shape = draw(shapes(1, 4, 4))
+    first = draw(st.integers(0, len(shape) - 1))
+    axes = list(range(first, draw(st.integers(first, len(shape) - 1)) + 1))
+    asked = [a - len(shape) if draw(st.booleans()) else a for a in draw(st.permutations(axes))]
+    return Case(draw(data(*ALL)), lambda d: unary(d, "REVERSE_V2", shape, [shape], [(asked, "int32")]), (shape, asked))
+
+
+@st.composite
+def broadcasts(draw: Any) -> Case:
+    full = draw(shapes(1, 4, 4))
+    shape = tuple(1 if draw(st.booleans()) else s for s in full[draw(st.integers(0, len(full) - 1)) :])
+    index = draw(st.sampled_from(["int32", "int64"]))
+    return Case(draw(data(*ALL)), lambda d: unary(d, "BROADCAST_TO", shape, [full], [(full, index)]), (shape, full))
+
+
+@st.composite
+def tiles(draw: Any) -> Case:
+    shape = draw(shapes(1, 4, 4))
+    times = [draw(st.integers(1, 3)) for _ in shape]
+    made, index = tuple(s * t for s, t in zip(shape, times, strict=True)), draw(st.sampled_from(["int32", "int64"]))
+    return Case(draw(data(*ALL)), lambda d: unary(d, "TILE", shape, [made], [(times, index)]), (shape, times))
+
+
+@st.composite
+def sequences(draw: Any) -> Case:
+    shape = draw(shapes(2, 4, 5))
+    axis, batch = draw(st.permutations(range(len(shape))))[:2]
+    lengths = [draw(st.integers(1, shape[axis])) for _ in range(shape[batch])]
+    types = ("uint8", "int16", "int32", "int64", "float32")
+    index = draw(st.sampled_from(["int32", "int64"]))
+    return Case(
+        draw(data(*types)),
+        lambda d: unary(d, "REVERSE_SEQUENCE", shape, [shape], [(lengths, index)], seq_dim=axis, batch_dim=batch),
+        (shape, axis, batch, lengths),
+    )
+
+
+@st.composite
+def joined_scales(draw: Any) -> Case:
+    """uint8 tensors of different scales, which LiteRT brings to the output's."""
+    shape, count = draw(shapes(1, 3)), draw(st.integers(1, 4))
+    quants = [(draw(decades(-3, 1) | powers(-5, 5)), draw(zeros("uint8"))) for _ in range(count)]
+
+    def make(d: Data) -> Model:
+        b = Builder()
+        ins = [b.tensor(f"x{i}", (256, *shape), "uint8", *q) for i, q in enumerate(quants)]
+        arrays = [Values("ramp", i).fill((256, *shape), "uint8") for i in range(count)]
+        out = b.tensor("out", (256 * count, *shape), "uint8", d.scale, d.zero)
+        b.op("CONCATENATION", ins, [out], axis=0, fused_activation_function="NONE")
+        return Model(b.finish(ins, [out]), arrays, [out])
+
+    d = draw(data("uint8"))
+    scale = draw(
+        st.sampled_from([q[0] for q in quants]).map(lambda s: s * 2.0 ** draw(st.integers(-3, 3))) | decades(-3, 1)
+    )
+    return Case(Data("uint8", f32(scale), d.zero, d.values), make, (shape, quants))
+
+
 @pytest.mark.parametrize(
     ("op", "cases"),
     [
-        ("PAD", pads()),
         ("RESHAPE", reshapes()),
+        ("SQUEEZE", squeezes()),
+        ("EXPAND_DIMS", expansions()),
         ("CONCATENATION", concatenations()),
-        ("STRIDED_SLICE", strided_slices()),
+        ("SPLIT", equal_splits()),
         ("SPLIT_V", splits()),
         ("TRANSPOSE", transposes()),
         ("PACK", packs()),
+        ("UNPACK", unpacks()),
+        ("REVERSE_V2", reversals()),
+        ("BROADCAST_TO", broadcasts()),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
 def test_moves(engine, tallies, op, cases):
-    """int8, int16 and float32; at least 5 elements a case."""
+    """Every type that both engines take; at least 4 elements a case."""
     tally = tallies(op, engine)
     explore(cases, lambda case: tally.compare(case.make(case.data)))
-    tally.check(5)
+    tally.check(4)
+
+
+@pytest.mark.parametrize(
+    ("op", "cases"),
+    [("TILE", tiles()), ("REVERSE_SEQUENCE", sequences()), ("CONCATENATION of scales", joined_scales())],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_moves_that_only_litert_has(litert, op, cases):
+    """At least 4 elements a case."""
+    tally = litert(op)
+    explore(cases, lambda case: tally.compare(case.make(case.data)))
+    tally.check(4)
 
 
 def _streaming(shape: tuple[int, ...], start: Array) -> tuple[bytes, int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tflite
 from hypothesis import strategies as st
 
 from tests.build import Builder
@@ -45,10 +46,11 @@ class Scaling:
     out_zero: int
     weight_zero: int = 0
 
-    def fitted(self, acc: Array) -> "Scaling":
-        """The scaling whose ``gain`` holds for these accumulators ``(..., channels)``."""
+    def fitted(self, acc: Array, dtype: str = "int8") -> "Scaling":
+        """The scaling whose ``gain`` holds for these accumulators ``(..., channels)`` and outputs of this type."""
         middle = float(np.median(np.abs(acc[..., 0].astype(np.int64))))
-        return replace(self, gain=self.gain + max(0, round(math.log2(middle / 40 + 0.01))))
+        usual = 6000 if dtype == "int16" else 40
+        return replace(self, gain=self.gain + max(0, round(math.log2(middle / usual + 0.01))))
 
     @property
     def input(self) -> float:
@@ -85,20 +87,27 @@ def scalings(draw: Any, channels: int, *, ties: bool, per_channel: bool, dtype: 
     return Scaling(output, tuple(weight), gain, draw(zeros(dtype)), draw(zeros(dtype)), zero)
 
 
-def bias_values(kind: str, channels: int, seed: int) -> Array | None:
+def bias_values(kind: str, channels: int, seed: int, dtype: str = "int32") -> Array | None:
     """Nothing, zeros, as large as a usual accumulator, far larger, or beyond what 32 bits can add up."""
     rng = np.random.default_rng(seed)
     if kind == "none":
         return None
-    reach = {"zero": 0, "coarse": 1 << 3, "small": 1 << 11, "large": 1 << 20, "huge": (1 << 31) - 1}[kind]
+    huge = (1 << 31) - 1 if dtype == "int32" else 1 << 39
+    reach = {"zero": 0, "coarse": 1 << 3, "small": 1 << 11, "large": 1 << 20, "huge": huge}[kind]
     step = 1 << 8 if kind == "coarse" else 1
-    return (step * rng.integers(-reach, reach, channels, endpoint=True)).astype(np.int32)
+    return (step * rng.integers(-reach, reach, channels, endpoint=True)).astype(dtype)
+
+
+def declared(dtype: str, bias_type: str) -> dict[str, Any]:
+    """The option that tells an int16 layer the type of its bias."""
+    return {"quantized_bias_type": getattr(tflite.TensorType, bias_type.upper())} if dtype == "int16" else {}
 
 
 @st.composite
 def filled(draw: Any, dtype: str) -> dict[str, Any]:
     """Values, bias and weight type of a layer; and whether they are such that power-of-two scales make ties."""
-    weight_type = "uint8" if dtype == "uint8" else draw(st.sampled_from(["int8", "int8", "int8", "int4"]))
+    others = {"uint8": ["uint8"], "int16": ["int8"]}.get(dtype, ["int8", "int8", "int8", "int4"])
+    weight_type = draw(st.sampled_from(others))
     if draw(st.integers(0, 2)) == 0:
         x, w = (Values("coarse", draw(st.integers(0, 1 << 30))) for _ in range(2))
         return {"ties": True, "x": x, "w": w, "bias": draw(TIE_BIASES), "weight_type": weight_type}
@@ -126,6 +135,7 @@ class ConvCase:
     weight_type: str
     x: Values
     w: Values
+    bias_type: str = "int32"
 
     @property
     def channels(self) -> int:
@@ -154,7 +164,7 @@ class ConvCase:
 
     def biases(self) -> Array | None:
         """The bias, or None."""
-        return bias_values(self.bias, self.channels, self.w.seed)
+        return bias_values(self.bias, self.channels, self.w.seed, self.bias_type)
 
     def model(self, s: Scaling) -> Model:
         """The one-op file with this quantization."""
@@ -163,10 +173,10 @@ class ConvCase:
         kernel = b.tensor("w", w.shape, self.weight_type, s.weight, s.weight_zero, 3 if self.depthwise else 0, data=w)
         ins = [x, kernel]
         if bias is not None:
-            ins.append(b.tensor("b", bias.shape, "int32", s.bias, 0, 0, data=bias))
+            ins.append(b.tensor("b", bias.shape, self.bias_type, s.bias, 0, 0, data=bias))
         sizes = [g[0] for g in self.geometry()]
         y = b.tensor("y", (self.batch, *sizes, self.channels), self.dtype, s.output, s.out_zero)
-        depth = {"depth_multiplier": self.multiplier} if self.depthwise else {}
+        extra = {"depth_multiplier": self.multiplier} if self.depthwise else declared(self.dtype, self.bias_type)
         b.op(
             "DEPTHWISE_CONV_2D" if self.depthwise else "CONV_2D",
             ins,
@@ -177,7 +187,7 @@ class ConvCase:
             dilation_h_factor=self.dilation[0],
             dilation_w_factor=self.dilation[1],
             fused_activation_function=self.activation,
-            **depth,
+            **extra,
         )
         return Model(b.finish([x], [y]), [self.inputs()], [y])
 
@@ -197,7 +207,7 @@ class ConvCase:
                 for g in range(self.groups):
                     of = slice(g * self.multiplier, (g + 1) * self.multiplier)
                     acc[..., of] += tap[..., g * self.depth : (g + 1) * self.depth] @ w[of, i, j].T
-        return acc.astype(np.int32)
+        return acc.astype(self.bias_type)
 
 
 @st.composite
@@ -226,9 +236,9 @@ def convs(draw: Any, *, depthwise: bool, dtype: str = "int8") -> ConvCase:
     )  # fmt: skip
 
 
-def _hold(tally: Tally, case: "ConvCase | DenseCase") -> None:
+def hold(tally: Tally, case: "ConvCase | DenseCase") -> None:
     acc = case.accumulators()
-    s = case.scaling.fitted(acc)
+    s = case.scaling.fitted(acc, case.dtype)
     if tally.compare(case.model(s)) is not None:
         scale = s.exact if len(s.weight) > 1 else np.repeat(s.exact, acc.shape[-1])
         tally.count(acc, scale, s.out_zero, limits(case.activation, s.output, s.out_zero, case.dtype))
@@ -236,13 +246,13 @@ def _hold(tally: Tally, case: "ConvCase | DenseCase") -> None:
 
 def test_conv_2d(tally):
     """All geometries, at least 20 elements a case; ties and clamps occur."""
-    explore(convs(depthwise=False), lambda case: _hold(tally, case), share=2)
+    explore(convs(depthwise=False), lambda case: hold(tally, case), share=2)
     tally.check(20, ties=True, clamps=True)
 
 
 def test_depthwise_conv_2d(tally):
     """All geometries, at least 20 elements a case; ties and clamps occur."""
-    explore(convs(depthwise=True), lambda case: _hold(tally, case), share=2)
+    explore(convs(depthwise=True), lambda case: hold(tally, case), share=2)
     tally.check(20, ties=True, clamps=True)
 
 
@@ -251,7 +261,7 @@ def test_uint8_convolutions(tallies, depthwise):
     """The older uint8 kernels, which only LiteRT has: at least 20 elements a case; ties and clamps occur."""
     pytest.importorskip("ai_edge_litert", reason="needs ai_edge_litert (the test extra)")
     tally = tallies("DEPTHWISE_CONV_2D uint8" if depthwise else "CONV_2D uint8", "litert-reference")
-    explore(convs(depthwise=depthwise, dtype="uint8"), lambda case: _hold(tally, case))
+    explore(convs(depthwise=depthwise, dtype="uint8"), lambda case: hold(tally, case))
     tally.check(20, ties=True, clamps=True)
 
 
@@ -270,6 +280,7 @@ class DenseCase:
     weight_type: str
     x: Values
     w: Values
+    bias_type: str = "int32"
 
     def weights(self) -> Array:
         """``(units, inner)``."""
@@ -281,7 +292,7 @@ class DenseCase:
 
     def biases(self) -> Array | None:
         """The bias, or None."""
-        return bias_values(self.bias, self.units, self.w.seed)
+        return bias_values(self.bias, self.units, self.w.seed, self.bias_type)
 
     def model(self, s: Scaling) -> Model:
         """The one-op file with this quantization; without a bias the third input is left out, or named -1."""
@@ -289,12 +300,13 @@ class DenseCase:
         x = b.tensor("x", self.inputs().shape, self.dtype, s.input, s.in_zero)
         ins = [x, b.tensor("w", w.shape, self.weight_type, s.weight, s.weight_zero, 0, data=w)]
         if bias is not None:
-            ins.append(b.tensor("b", bias.shape, "int32", s.bias, 0, 0, data=bias))
+            ins.append(b.tensor("b", bias.shape, self.bias_type, s.bias, 0, 0, data=bias))
         elif self.x.seed % 2:
             ins.append(-1)
         rows = self.rows if self.keep else (int(np.prod(self.rows)),)
         y = b.tensor("y", (*rows, self.units), self.dtype, s.output, s.out_zero)
-        b.op("FULLY_CONNECTED", ins, [y], fused_activation_function=self.activation, keep_num_dims=self.keep)
+        extra = declared(self.dtype, self.bias_type)
+        b.op("FULLY_CONNECTED", ins, [y], fused_activation_function=self.activation, keep_num_dims=self.keep, **extra)
         return Model(b.finish([x], [y]), [self.inputs()], [y])
 
     def accumulators(self) -> Array:
@@ -302,7 +314,7 @@ class DenseCase:
         x = self.inputs().reshape(-1, self.inner).astype(np.int64) - self.scaling.in_zero
         acc = x @ (self.weights().astype(np.int64) - self.scaling.weight_zero).T
         bias = self.biases()
-        return (acc + (0 if bias is None else bias)).astype(np.int32)
+        return (acc + (0 if bias is None else bias)).astype(self.bias_type)
 
 
 @st.composite
@@ -320,7 +332,7 @@ def denses(draw: Any, dtype: str = "int8") -> DenseCase:
 
 def test_fully_connected(tally):
     """Rows, units and inner sizes of all kinds, at least 15 elements a case; ties and clamps occur."""
-    explore(denses(), lambda case: _hold(tally, case), share=2)
+    explore(denses(), lambda case: hold(tally, case), share=2)
     tally.check(15, ties=True, clamps=True)
 
 
@@ -328,7 +340,7 @@ def test_uint8_fully_connected(tallies):
     """The older uint8 kernel with a weight zero point, which only LiteRT has: at least 15 elements a case."""
     pytest.importorskip("ai_edge_litert", reason="needs ai_edge_litert (the test extra)")
     tally = tallies("FULLY_CONNECTED uint8", "litert-reference")
-    explore(denses("uint8"), lambda case: _hold(tally, case))
+    explore(denses("uint8"), lambda case: hold(tally, case))
     tally.check(15, ties=True, clamps=True)
 
 

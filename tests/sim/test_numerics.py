@@ -51,9 +51,8 @@ def test_what_a_file_says_of_all_ops_holds_for_all(tmp_path):
             "[accumulator]\nbit = 24\n",
             r"mine.toml: .*unknown field `bit`.*accumulator.*allowed keys: 'bits', 'overflow', 'order'",
         ),
-        ("[accumulator]\nbits = 64\n", r"bits is 64; allowed: 2..63"),
-        ("[accumulator]\nbits = 1\n", r"bits is 1; allowed: 2..63"),
-        ("[accumulator]\nbits = 40\n", r"accumulator: bits is 40; allowed: 2..32"),
+        ("[accumulator]\nbits = 65\n", r"bits is 65; allowed: 2..64"),
+        ("[accumulator]\nbits = 1\n", r"bits is 1; allowed: 2..64"),
         ('[accumulator]\norder = "tree"\n', r"lanes is 0 with order 'tree'; allowed: 2.."),
         ('[accumulator]\nproduct_rounding = "half"\n', r"product_rounding is 'half'; allowed: 'to_neg'"),
         ('[accumulator]\nbits = "many"\n', r"Expected `int`, got `str`.*accumulator.bits"),
@@ -84,7 +83,7 @@ def test_refusals(tmp_path, text, message):
 
 
 def test_unknown_names_and_files(tmp_path):
-    with pytest.raises(ProfileError, match=r"no numerics profile 'litert'; there are: 'litert-reference', 'tflm'"):
+    with pytest.raises(ProfileError, match=r"no numerics profile 'litert'; there are: .*'litert-reference', .*'tflm'"):
         fxsim.load_numerics("litert")
     with pytest.raises(ProfileError, match="cannot be read"):
         fxsim.load_numerics(str(tmp_path / "none.toml"))

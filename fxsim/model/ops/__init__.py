@@ -2,11 +2,69 @@
 
 from fxsim.errors import UnsupportedOp, listed
 from fxsim.model.graph import Graph, Node
-from fxsim.model.ops import activation, arithmetic, conv, layout, pool, quantize, reduce, softmax, state
+from fxsim.model.ops import (
+    activation,
+    arithmetic,
+    binary,
+    cast,
+    compare,
+    conv,
+    gather,
+    layout,
+    matmul,
+    onnx_conv,
+    onnx_dense,
+    onnx_layout,
+    onnx_pointwise,
+    onnx_pool,
+    onnx_quantize,
+    onnx_reduce,
+    pool,
+    quantize,
+    rectify,
+    recurrent,
+    reduce,
+    resize,
+    shape,
+    signal,
+    softmax,
+    space,
+    state,
+    transpose_conv,
+)
 from fxsim.model.ops.base import OpSpec
 from fxsim.model.work import Work
 
-MODULES = (conv, pool, reduce, arithmetic, activation, softmax, quantize, layout, state)
+MODULES = (
+    conv,
+    transpose_conv,
+    matmul,
+    recurrent,
+    binary,
+    pool,
+    reduce,
+    arithmetic,
+    activation,
+    rectify,
+    compare,
+    softmax,
+    quantize,
+    layout,
+    gather,
+    space,
+    shape,
+    cast,
+    resize,
+    signal,
+    state,
+    onnx_conv,
+    onnx_dense,
+    onnx_pool,
+    onnx_pointwise,
+    onnx_reduce,
+    onnx_quantize,
+    onnx_layout,
+)
 OPS: dict[str, OpSpec] = {s.name: s for m in MODULES for s in m.SPECS}
 
 

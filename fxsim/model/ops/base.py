@@ -3,7 +3,7 @@
 An op is one :class:`OpSpec` in a file of this package and a binding of the same file name under ``fxsim/sim``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fxsim.errors import ModelError
 from fxsim.model.graph import Tensor
-from fxsim.model.qtype import Shape
+from fxsim.model.qtype import Array, Shape
 from fxsim.model.work import Work
 
 Activation = Literal["NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT"]
@@ -20,6 +20,13 @@ Activation = Literal["NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT"
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """The attributes of an op that has none; base of all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread(Attributes):
+    """The attributes of a layer whose options say something that fxsim does not know."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,10 @@ Operands = list[Tensor | None]
 InferFn = Callable[[Operands, Attributes, int], tuple[Shape, ...]]
 """inputs, attributes, number of outputs -> output shapes"""
 WorkFn = Callable[[Operands, Operands, Attributes], Work]
+Arrays = Sequence[Array]
+Moved = Callable[[Arrays], Arrays]
+MoveFn = Callable[[Operands, Attributes, int], Moved]
+"""inputs, attributes, number of outputs -> a function on the inputs' values that brings them to their places"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,10 @@ class OpSpec:
     """positions of inputs whose values set the output shape: they must be constants or folded"""
     dtypes: tuple[tuple[str, ...], ...] = ()
     """what each input may hold, by position (the last entry serves the rest); empty: anything"""
+    move: MoveFn | None = None
+    """for an op that brings values to other places and computes none: how, for the simulator and for constants"""
+    data_input: int = 0
+    """position of the input by whose type a numerics profile tells layers apart"""
 
 
 def need(operand: Tensor | None, what: str) -> Tensor:
@@ -93,6 +108,23 @@ def broadcast(a: Shape, b: Shape) -> Shape:
 def same_shape(inputs: Operands, attributes: Attributes, outputs: int) -> tuple[Shape, ...]:
     """Output shape = shape of input 0."""
     return (need(inputs[0], "input").shape,)
+
+
+def moved_shapes(move: MoveFn) -> InferFn:
+    """Output shapes = what ``move`` makes of arrays that take no memory; for moves that only take views."""
+
+    def infer(inputs: Operands, attributes: Attributes, outputs: int) -> tuple[Shape, ...]:
+        blanks = [np.broadcast_to(np.int8(0), need(t, f"input {i}").shape) for i, t in enumerate(inputs)]
+        return tuple(a.shape for a in move(inputs, attributes, outputs)(blanks))
+
+    return infer
+
+
+def normal_axis(axis: int, n: int, what: str = "axis") -> int:
+    """``axis`` counted from 0."""
+    if not -n <= axis < n:
+        raise ModelError(f"{what} is {axis}; allowed: {-n}..{n - 1}")
+    return axis % n
 
 
 def total_bytes(operands: Operands, *, constant: bool | None = None) -> int:

@@ -15,6 +15,10 @@ from fxsim.model.work import Geometry, Work, WorkKind
 
 Padding = Literal["SAME", "VALID"] | tuple[int, int, int, int]
 """``SAME`` (odd padding goes to the end), ``VALID``, or explicit (top, bottom, left, right)."""
+BiasType = Literal["", "int32", "int64"]
+"""What the file says of the bias of an int16 layer, whether it has one or not; empty: nothing."""
+ACTIVATION_TYPES = ("int8", "uint8", "int16")
+BIAS_TYPES = ("int32", "int64")
 
 
 def window_1d(size: int, kernel: int, stride: int, dilation: int, pad: tuple[int, int] | str) -> tuple[int, int]:
@@ -62,6 +66,7 @@ class Conv2D(Window):
 
     dilation_h: int = 1
     dilation_w: int = 1
+    bias_type: BiasType = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class FullyConnected(Activated):
     """FULLY_CONNECTED."""
 
     keep_dims: bool = False
+    bias_type: BiasType = ""
 
 
 def check_bias(bias: Tensor | None, channels: int) -> None:
@@ -160,11 +166,12 @@ def _work(kind: WorkKind, op: str) -> WorkFn:
     return work
 
 
-_ACT = ("int8", "uint8", "int16")
-_TYPES = (_ACT, ("int8", "uint8", "int4"), ("int32", "int64"))
+_WEIGHTS = ("int8", "uint8", "int4")
+_TYPES = (ACTIVATION_TYPES, _WEIGHTS, BIAS_TYPES)
+_DENSE = (ACTIVATION_TYPES, (*_WEIGHTS, "int2"), BIAS_TYPES)
 
 SPECS = (
     OpSpec("CONV_2D", Conv2D, _infer_conv, _work("conv", "CONV_2D"), 2, 3, dtypes=_TYPES),
     OpSpec("DEPTHWISE_CONV_2D", Conv2D, _infer_depthwise, _work("depthwise", "DEPTHWISE_CONV_2D"), 2, 3, dtypes=_TYPES),
-    OpSpec("FULLY_CONNECTED", FullyConnected, _infer_dense, _work("dense", "FULLY_CONNECTED"), 2, 3, dtypes=_TYPES),
+    OpSpec("FULLY_CONNECTED", FullyConnected, _infer_dense, _work("dense", "FULLY_CONNECTED"), 2, 3, dtypes=_DENSE),
 )

@@ -1,10 +1,27 @@
-"""Ops that move values without computing: RESHAPE, PAD, CONCATENATION, STRIDED_SLICE, SPLIT_V, TRANSPOSE, SHAPE, PACK."""
+"""Ops that order values anew: other shapes, axes and orders, joined, cut and repeated."""
 
 import math
 from dataclasses import dataclass
 
-from fxsim.errors import ModelError
-from fxsim.model.ops.base import Activated, Attributes, Operands, OpSpec, copy_work, need, no_work, vector
+import numpy as np
+
+from fxsim.errors import DomainError, ModelError, UnsupportedOp
+from fxsim.model.ops.base import (
+    Activated,
+    Arrays,
+    Attributes,
+    Moved,
+    Operands,
+    OpSpec,
+    broadcast,
+    copy_work,
+    moved_shapes,
+    need,
+    no_work,
+    normal_axis,
+    same_shape,
+    vector,
+)
 from fxsim.model.qtype import Shape
 
 
@@ -16,29 +33,25 @@ class Reshape(Attributes):
 
 
 @dataclass(frozen=True, slots=True)
+class Squeeze(Attributes):
+    """SQUEEZE: removes ``axes`` of size 1, or all such axes if it names none."""
+
+    axes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Axis(Activated):
-    """CONCATENATION and PACK, along ``axis``."""
+    """CONCATENATION, PACK and UNPACK, along ``axis``."""
 
     axis: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class StridedSlice(Attributes):
-    """STRIDED_SLICE with numpy's meaning; bit i of a mask speaks of axis i."""
+class ReverseSequence(Attributes):
+    """REVERSE_SEQUENCE: entry ``i`` along ``batch_axis`` is reversed along ``axis``, as far as its length says."""
 
-    begin_mask: int = 0
-    end_mask: int = 0
-    ellipsis_mask: int = 0
-    new_axis_mask: int = 0
-    shrink_axis_mask: int = 0
-    offset: bool = False
-
-
-def normal_axis(axis: int, n: int) -> int:
-    """``axis`` counted from 0."""
-    if not -n <= axis < n:
-        raise ModelError(f"axis is {axis}; allowed: {-n}..{n - 1}")
-    return axis % n
+    axis: int = 0
+    batch_axis: int = 0
 
 
 def _infer_reshape(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
@@ -55,18 +68,27 @@ def _infer_reshape(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[S
     return (tuple(new),)
 
 
-def paddings(inputs: Operands) -> tuple[tuple[int, int], ...]:
-    """``((before, after), ...)`` for each axis of a PAD."""
-    x = need(inputs[0], "input")
-    flat = vector(inputs[1], "paddings")
-    if len(flat) != 2 * len(x.shape) or any(p < 0 for p in flat):
-        raise ModelError(f"paddings are {list(flat)}; allowed: {2 * len(x.shape)} values of at least 0")
-    return tuple(zip(flat[::2], flat[1::2], strict=True))
+def _infer_squeeze(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    assert isinstance(attrs, Squeeze)
+    shape = need(inputs[0], "input").shape
+    axes = {normal_axis(a, len(shape), "squeeze_dims") for a in attrs.axes}
+    if any(shape[a] != 1 for a in axes):
+        raise ModelError(f"squeeze_dims are {list(attrs.axes)}; allowed: axes of {list(shape)} whose size is 1")
+    return (tuple(s for i, s in enumerate(shape) if (i not in axes if axes else s != 1)),)
 
 
-def _infer_pad(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
-    x = need(inputs[0], "input")
-    return (tuple(s + a + b for s, (a, b) in zip(x.shape, paddings(inputs), strict=True)),)
+def _infer_expand(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    shape, axes = need(inputs[0], "input").shape, vector(inputs[1], "axis", 1)
+    if len(axes) != 1:
+        raise ModelError(f"axis has {len(axes)} values; allowed: 1")
+    axis = normal_axis(axes[0], len(shape) + 1)
+    return ((*shape[:axis], 1, *shape[axis:]),)
+
+
+def _move_reshape(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    infer = {Reshape: _infer_reshape, Squeeze: _infer_squeeze}.get(type(attrs), _infer_expand)
+    (shape,) = infer(inputs, attrs, outputs)
+    return lambda x: [x[0].reshape(shape)]
 
 
 def _infer_concat(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
@@ -79,74 +101,10 @@ def _infer_concat(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Sh
     return ((*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :]),)
 
 
-def slices(inputs: Operands, attrs: StridedSlice) -> tuple[slice | int, ...]:
-    """The numpy index of a STRIDED_SLICE."""
-    x = need(inputs[0], "input")
-    begin, end, step = (vector(inputs[i], w) for i, w in ((1, "begin"), (2, "end"), (3, "strides")))
-    if attrs.ellipsis_mask or attrs.new_axis_mask:
-        raise ModelError("ellipsis_mask and new_axis_mask are not supported; allowed: 0")
-    if not len(begin) == len(end) == len(step) <= len(x.shape):
-        raise ModelError(
-            f"begin, end, strides have {len(begin)}, {len(end)}, {len(step)} values for rank {len(x.shape)}"
-        )
-    result: list[slice | int] = []
-    for i, (b, e, s) in enumerate(zip(begin, end, step, strict=True)):
-        if s == 0:
-            raise ModelError(f"strides[{i}] is 0; allowed: any other value")
-        size = x.shape[i]
-        if attrs.shrink_axis_mask >> i & 1:
-            index = 0 if attrs.begin_mask >> i & 1 else b
-            if not -size <= index < size:
-                raise ModelError(f"begin[{i}] is {b}; allowed: {-size}..{size - 1}")
-            result.append(index)
-            continue
-        stop = b + e if attrs.offset else e
-        result.append(slice(None if attrs.begin_mask >> i & 1 else b, None if attrs.end_mask >> i & 1 else stop, s))
-    return tuple(result)
-
-
-def _infer_slice(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
-    assert isinstance(attrs, StridedSlice)
-    x, index = need(inputs[0], "input"), slices(inputs, attrs)
-    sizes = [len(range(*s.indices(x.shape[i]))) for i, s in enumerate(index) if isinstance(s, slice)]
-    return ((*sizes, *x.shape[len(index) :]),)
-
-
-def split_sizes(inputs: Operands, outputs: int) -> tuple[int, tuple[int, ...]]:
-    """The axis and the sizes of a SPLIT_V."""
-    x = need(inputs[0], "input")
-    sizes, (axis, *_) = list(vector(inputs[1], "size_splits")), vector(inputs[2], "axis") or (0,)
-    axis = normal_axis(axis, len(x.shape))
-    if len(sizes) != outputs or sizes.count(-1) > 1:
-        raise ModelError(f"size_splits are {sizes} for {outputs} outputs")
-    if -1 in sizes:
-        sizes[sizes.index(-1)] = x.shape[axis] - sum(sizes) - 1
-    if sum(sizes) != x.shape[axis] or min(sizes) < 0:
-        raise ModelError(f"size_splits are {sizes}; allowed: sizes that sum to {x.shape[axis]}")
-    return axis, tuple(sizes)
-
-
-def _infer_split(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
-    x = need(inputs[0], "input")
-    axis, sizes = split_sizes(inputs, outputs)
-    return tuple((*x.shape[:axis], s, *x.shape[axis + 1 :]) for s in sizes)
-
-
-def permutation(inputs: Operands) -> tuple[int, ...]:
-    """The axes of a TRANSPOSE."""
-    n, perm = len(need(inputs[0], "input").shape), vector(inputs[1], "perm")
-    if sorted(perm) != list(range(n)):
-        raise ModelError(f"perm is {list(perm)}; allowed: an order of 0..{n - 1}")
-    return perm
-
-
-def _infer_transpose(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
-    x = need(inputs[0], "input")
-    return (tuple(x.shape[p] for p in permutation(inputs)),)
-
-
-def _infer_shape(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
-    return ((len(need(inputs[0], "input").shape),),)
+def _move_concat(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    assert isinstance(attrs, Axis)
+    axis = attrs.axis
+    return lambda x: [np.concatenate(x, axis)]
 
 
 def _infer_pack(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
@@ -159,16 +117,170 @@ def _infer_pack(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shap
     return ((*shape[:axis], len(inputs), *shape[axis:]),)
 
 
+def _move_pack(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    assert isinstance(attrs, Axis)
+    axis = attrs.axis
+    return lambda x: [np.stack(x, axis)]
+
+
+def _move_unpack(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    assert isinstance(attrs, Axis)
+    shape = need(inputs[0], "input").shape
+    axis = normal_axis(attrs.axis, len(shape))
+    if shape[axis] != outputs:
+        raise ModelError(f"axis {axis} of {list(shape)} makes {shape[axis]} outputs; the layer has {outputs}")
+    return lambda x: list(np.moveaxis(x[0], axis, 0))
+
+
+def _cut(x: Shape, axis: int, sizes: list[int], position: int) -> Moved:
+    axis = normal_axis(axis, len(x))
+    if sizes.count(-1) > 1:
+        raise ModelError(f"size_splits are {sizes}; allowed: at most one -1")
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = x[axis] - sum(sizes) - 1
+    if sum(sizes) != x[axis] or min(sizes) < 0:
+        raise ModelError(f"size_splits are {sizes}; allowed: sizes that sum to {x[axis]}")
+    cuts = np.cumsum(sizes)[:-1]
+    return lambda arrays: np.split(arrays[position], cuts, axis)
+
+
+def _move_split(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    shape, (axis, *_) = need(inputs[1], "input").shape, vector(inputs[0], "axis") or (0,)
+    size = shape[normal_axis(axis, len(shape))]
+    if size % outputs:
+        raise ModelError(f"axis {axis} of {list(shape)} does not split into {outputs} equal parts")
+    return _cut(shape, axis, [size // outputs] * outputs, 1)
+
+
+def _move_split_v(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    sizes, (axis, *_) = list(vector(inputs[1], "size_splits")), vector(inputs[2], "axis") or (0,)
+    if len(sizes) != outputs:
+        raise ModelError(f"size_splits are {sizes} for {outputs} outputs")
+    return _cut(need(inputs[0], "input").shape, axis, sizes, 0)
+
+
+def _move_transpose(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    n, perm = len(need(inputs[0], "input").shape), vector(inputs[1], "perm")
+    order = [p % n if -n <= p < n else p for p in perm]
+    if sorted(order) != list(range(n)):
+        raise ModelError(f"perm is {list(perm)}; allowed: an order of 0..{n - 1}")
+    return lambda x: [x[0].transpose(order)]
+
+
+def _move_reverse(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    n = len(need(inputs[0], "input").shape)
+    axes = sorted(normal_axis(a, n) for a in vector(inputs[1], "axis"))
+    if axes != list(range(axes[0], axes[0] + len(axes)) if axes else []):
+        raise UnsupportedOp(f"axis is {axes}; supported: neighbours, each once")
+    return lambda x: [np.flip(x[0], tuple(axes))]
+
+
+def _move_reverse_sequence(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    assert isinstance(attrs, ReverseSequence)
+    shape, lengths = need(inputs[0], "input").shape, need(inputs[1], "seq_lengths").shape
+    axis, batch = (normal_axis(a, len(shape)) for a in (attrs.axis, attrs.batch_axis))
+    if axis == batch or lengths != (shape[batch],):
+        raise ModelError(f"seq_dim {axis}, batch_dim {batch} and {list(lengths)} lengths do not fit {list(shape)}")
+
+    def move(x: Arrays) -> Arrays:
+        if np.any((x[1] < 0) | (x[1] > shape[axis])):
+            raise DomainError(f"seq_lengths hold {x[1].min()}..{x[1].max()}; allowed: 0..{shape[axis]}")
+        out = x[0].copy()
+        rows, moved = np.moveaxis(x[0], batch, 0), np.moveaxis(out, batch, 0)
+        for row, target, n in zip(rows, moved, x[1], strict=True):
+            along = axis - (axis > batch)
+            np.moveaxis(target, along, 0)[:n] = np.moveaxis(row, along, 0)[:n][::-1]
+        return [out]
+
+    return move
+
+
+def _infer_tile(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    shape, times = need(inputs[0], "input").shape, vector(inputs[1], "multiples")
+    if len(times) != len(shape) or any(t < 0 for t in times):
+        raise ModelError(f"multiples are {list(times)}; allowed: {len(shape)} values of at least 0")
+    return (tuple(s * t for s, t in zip(shape, times, strict=True)),)
+
+
+def _move_tile(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    times = vector(inputs[1], "multiples")
+    return lambda x: [np.tile(x[0], times)]
+
+
+def _infer_broadcast(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    shape, new = need(inputs[0], "input").shape, vector(inputs[1], "shape")
+    if broadcast(shape, new) != new:
+        raise ModelError(f"shape is {list(new)}; allowed: one that {list(shape)} broadcasts to")
+    return (new,)
+
+
+def _move_broadcast(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
+    (shape,) = _infer_broadcast(inputs, attrs, outputs)
+    return lambda x: [np.broadcast_to(x[0], shape)]
+
+
 _MANY = 1 << 12
 _INDEX = ("int32", "int64")
-_ANY = ("int4", "int8", "uint8", "int16", "int32", "int64", "float32", "bool")
+_ANY: tuple[str, ...] = ()
+_CUT = ("int4", "int8", "uint8", "int16", "int32", "int64", "float32")
+_REVERSED = ("uint8", "int16", "int32", "int64", "float32")
 SPECS = (
-    OpSpec("RESHAPE", Reshape, _infer_reshape, no_work, 1, 2, shape_inputs=(1,), dtypes=(_ANY, _INDEX)),
-    OpSpec("PAD", Attributes, _infer_pad, copy_work, 2, 2, shape_inputs=(1,), dtypes=(_ANY, _INDEX)),
-    OpSpec("CONCATENATION", Axis, _infer_concat, copy_work, 1, _MANY, dtypes=(_ANY,)),
-    OpSpec("STRIDED_SLICE", StridedSlice, _infer_slice, copy_work, 4, 4, shape_inputs=(1, 2, 3), dtypes=(_ANY, _INDEX)),
-    OpSpec("SPLIT_V", Attributes, _infer_split, copy_work, 3, 3, 1, _MANY, shape_inputs=(1, 2), dtypes=(_ANY, _INDEX)),
-    OpSpec("TRANSPOSE", Attributes, _infer_transpose, copy_work, 2, 2, shape_inputs=(1,), dtypes=(_ANY, _INDEX)),
-    OpSpec("SHAPE", Attributes, _infer_shape, no_work),
-    OpSpec("PACK", Axis, _infer_pack, copy_work, 1, _MANY, dtypes=(_ANY,)),
+    OpSpec(
+        "RESHAPE", Reshape, _infer_reshape, no_work, 1, 2, shape_inputs=(1,), dtypes=(_ANY, _INDEX), move=_move_reshape
+    ),
+    OpSpec("SQUEEZE", Squeeze, _infer_squeeze, no_work, move=_move_reshape),
+    OpSpec("EXPAND_DIMS", Attributes, _infer_expand, no_work, 2, 2, dtypes=(_ANY, _INDEX), move=_move_reshape),
+    OpSpec("CONCATENATION", Axis, _infer_concat, copy_work, 1, _MANY, move=_move_concat),
+    OpSpec("PACK", Axis, _infer_pack, copy_work, 1, _MANY, dtypes=((*_CUT, "uint32"),), move=_move_pack),
+    OpSpec(
+        "UNPACK",
+        Axis,
+        moved_shapes(_move_unpack),
+        copy_work,
+        1,
+        1,
+        1,
+        _MANY,
+        dtypes=((*_CUT, "bool"),),
+        move=_move_unpack,
+    ),
+    OpSpec(
+        "SPLIT",
+        Attributes,
+        moved_shapes(_move_split),
+        copy_work,
+        2,
+        2,
+        1,
+        _MANY,
+        dtypes=(_INDEX, _CUT),
+        data_input=1,
+        move=_move_split,
+    ),
+    OpSpec(
+        "SPLIT_V",
+        Attributes,
+        moved_shapes(_move_split_v),
+        copy_work,
+        3,
+        3,
+        1,
+        _MANY,
+        dtypes=(_CUT, _INDEX),
+        move=_move_split_v,
+    ),
+    OpSpec("TRANSPOSE", Attributes, moved_shapes(_move_transpose), copy_work, 2, 2, move=_move_transpose),
+    OpSpec("REVERSE_V2", Attributes, same_shape, copy_work, 2, 2, move=_move_reverse),
+    OpSpec(
+        "REVERSE_SEQUENCE",
+        ReverseSequence,
+        same_shape,
+        copy_work,
+        2,
+        2,
+        dtypes=(_REVERSED, _INDEX),
+        move=_move_reverse_sequence,
+    ),
+    OpSpec("TILE", Attributes, _infer_tile, copy_work, 2, 2, move=_move_tile),
+    OpSpec("BROADCAST_TO", Attributes, _infer_broadcast, copy_work, 2, 2, move=_move_broadcast),
 )

@@ -23,13 +23,15 @@ def pool_geometry(inputs: Operands, attrs: Pool2D) -> Geometry:
     return Geometry(n, h, w, c, oh, ow, c, attrs.kernel_h, attrs.kernel_w, attrs.stride_h, attrs.stride_w, groups=c)
 
 
-def _infer_pool(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+def infer_pool(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    """The output shape of a pooling layer."""
     assert isinstance(attrs, Pool2D)
     g = pool_geometry(inputs, attrs)
     return ((g.batch, g.out_h, g.out_w, g.out_c),)
 
 
-def _work_pool(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
+def work_pool(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
+    """One step for each cell of each window."""
     assert isinstance(attrs, Pool2D)
     g = pool_geometry(inputs, attrs)
     x, out = need(inputs[0], "input"), need(outputs[0], "output")
@@ -45,6 +47,6 @@ def _work_pool(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
 
 
 SPECS = (
-    OpSpec("AVERAGE_POOL_2D", Pool2D, _infer_pool, _work_pool, dtypes=(("int8", "uint8", "int16"),)),
-    OpSpec("MAX_POOL_2D", Pool2D, _infer_pool, _work_pool, dtypes=(("int8", "uint8", "int16"),)),
+    OpSpec("AVERAGE_POOL_2D", Pool2D, infer_pool, work_pool, dtypes=(("int8", "uint8", "int16"),)),
+    OpSpec("MAX_POOL_2D", Pool2D, infer_pool, work_pool, dtypes=(("int8", "uint8", "int16"),)),
 )

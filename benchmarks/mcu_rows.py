@@ -1,0 +1,159 @@
+"""The published measurements of microcontrollers, as rows that a shipped target can be asked for."""
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import fxsim
+from fxsim.model.graph import Graph
+
+NETWORKS = {"AD": "ad01_int8", "IC": "resnet8_int8", "KWS": "kws_int8", "VWW": "vww_int8"}
+CORES = {
+    "STM32L4R5": "cortex-m4",
+    "PSoC 62": "cortex-m4",
+    "STM32U5": "cortex-m33",
+    "STM32U3": "cortex-m33",
+    "nRF5340": "cortex-m33",
+    "STM32H7": "cortex-m7",
+    "STM32F7": "cortex-m7",
+    "STM32G0": "cortex-m0plus",
+    "R7FA8D1": "cortex-m85",
+}
+"""how a device's name starts -> its core"""
+LIBRARIES = (
+    (r"X-CUBE-AI v7\.1", "x-cube-ai-7.1"),
+    (r"X-CUBE-AI v(7\.3|8\.0)", "x-cube-ai-7"),
+    (r"X-CUBE-AI v8\.1", "x-cube-ai-8"),
+    (r"X-CUBE-AI v(9|10)\.", "x-cube-ai-9"),
+    (r"HALE\) version 1\.0\.175", "hale-1.0.175"),
+    (r"HALE\) version 1\.0 ", "hale-1.0"),
+    (r"Plumerai.*2023", "plumerai-2023"),
+    (r"Plumerai", "plumerai-2021"),
+    (r"microtvm_cmsis_nn", "microtvm-cmsis-nn"),
+    (r"(?i)microtvm", "microtvm"),
+    (r"ONNC \[NUCLEO", "onnc"),
+    (r"TensorFlow Lite for micro \[EK-RA8D1", "cmsis-nn"),
+)
+"""how a software stack reads -> library"""
+SPECIAL = ("max_performance", "min_ram", "float")
+"""submissions of other trade-offs than the stack's usual one"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measurement of a network: seconds, and joules where they were measured (of a run of its own)."""
+
+    device: str
+    core: str
+    library: str
+    hertz: float
+    stack: str
+    """submission: device, software and folder"""
+    network: str
+    seconds: float
+    joules: float = 0.0
+
+    @property
+    def target(self) -> str:
+        """Core and library."""
+        return f"{self.core}+{self.library}"
+
+
+def corpus() -> Path:
+    """The folder with the models and the measurements.
+
+    Raises:
+        SystemExit: if it is not named.
+    """
+    folder = os.environ.get("FXSIM_CORPUS")
+    if not folder:
+        raise SystemExit("FXSIM_CORPUS is not set: the folder that holds models/ and cost/measured.csv")
+    return Path(folder)
+
+
+@cache
+def graph(network: str) -> Graph:
+    """A network of MLPerf Tiny."""
+    return fxsim.read(corpus() / "models" / f"{NETWORKS[network]}.tflite")
+
+
+def _table() -> Iterator[dict[str, str]]:
+    with (corpus() / "cost" / "measured.csv").open(newline="", encoding="utf-8") as file:
+        yield from csv.DictReader(file)
+
+
+def _stack_of(r: dict[str, str]) -> tuple[str, str, str] | None:
+    core = next((c for start, c in CORES.items() if r["device"].startswith(start)), None)
+    library = next((name for pattern, name in LIBRARIES if re.search(pattern, r["software_stack"])), None)
+    if core is None or library is None or any(s in r["software_stack"] for s in SPECIAL):
+        return None
+    return core, library, f"{r['device']} | {r['software_stack']} | {r['source'].rsplit('/', 3)[0]}"
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """All int8 measurements of MLPerf Tiny networks on cores and libraries that are shipped."""
+    seconds: dict[tuple[str, str], Row] = {}
+    joules: dict[tuple[str, str], float] = {}
+    for r in _table():
+        name = r["model"].split()[1] if r["model"].startswith("MLPerfTiny") and "int8" in r["model"] else ""
+        found = _stack_of(r)
+        if name not in NETWORKS or found is None:
+            continue
+        core, library, stack = found
+        if r["metric"] == "latency_ms":
+            device = r["device"].removesuffix("ZIT6U").removesuffix("ZIT6Q").removesuffix("ZIT6QU")
+            value = float(r["value"]) / 1e3
+            seconds[stack, name] = Row(device, core, library, float(r["clock_MHz"]) * 1e6, stack, name, value)
+        elif r["metric"] == "energy_uJ":
+            joules[stack, name] = float(r["value"]) / 1e6
+    return tuple(
+        Row(x.device, x.core, x.library, x.hertz, x.stack, x.network, x.seconds, joules.get(k, 0.0))
+        for k, x in seconds.items()
+    )
+
+
+ALIF = (  # the first operators of MobileNetV2 1.0 at 224 x 224: Cortex-M55 of Alif Ensemble E8, ExecuTorch with CMSIS-NN
+    ("event#3 ", ("conv", 224, 3, 32, 3, 2)),
+    ("event#4 ", ("depthwise", 112, 32, 32, 3, 1)),
+    ("event#5 ", ("conv", 112, 32, 16, 1, 1)),
+    ("event#6 ", ("conv", 112, 16, 96, 1, 1)),
+    ("event#7 ", ("depthwise", 112, 96, 96, 3, 2)),
+    ("event#8 ", ("conv", 56, 96, 24, 1, 1)),
+    ("event#9 ", ("conv", 56, 24, 144, 1, 1)),
+    ("event#10 ", ("depthwise", 56, 144, 144, 3, 1)),
+)
+ESP = (
+    ("conv in(10,10) f(64x1x1x64)", ("conv", 10, 64, 64, 1, 1)),
+    ("conv in(8,8) f(16x1x1x16)", ("conv", 8, 16, 16, 1, 1)),
+    ("dwconv in(18,18) f 1x3x3x16", ("valid", 18, 16, 16, 3, 1)),
+)
+"""kernels whose shape is said in full"""
+
+
+def kernels() -> list[tuple[str, str, Graph, float]]:
+    """``(target, what, layer, cycles)`` of single kernels that were measured."""
+    found = []
+    for r in _table():
+        if r["metric"] != "cycles":
+            continue
+        if r["device"].startswith("Alif"):
+            shape = next((s for n, s in ALIF if n in r["model"] + " "), None)
+            target = "cortex-m55+cmsis-nn"
+        else:
+            shape = next((s for n, s in ESP if n in r["model"]), None)
+            target = {"ESP-NN": "esp32-s3+esp-nn", "ANSI C": "esp32-s3+tflm-reference"}.get(r["software_stack"], "")
+        if shape is None or not target:
+            continue
+        kind, size, in_c, out_c, kernel, stride = shape
+        if kind == "conv":
+            layer = fxsim.layer.conv2d(size, size, in_c, out_c, kernel, stride)
+        else:
+            padding = "VALID" if kind == "valid" else "SAME"
+            layer = fxsim.layer.depthwise_conv2d(size, size, in_c, kernel, stride, padding)
+        found.append((target, r["model"], layer, float(r["value"])))
+    return found

@@ -1,0 +1,239 @@
+"""Which block of outputs an Ethos-U works on at a time.
+
+``compiler_block`` chooses as Vela does: of all blocks whose input and accumulators, double-buffered, fit the block memory,
+the one that fetches least: elements of the input (with the rim that windows share) and of the weights (once for each
+block position) for each output, in single precision; half as much where two input blocks hold the whole input. Of equals
+the first, except that small blocks that cover more of the input win. The choice depends on the layer and the array
+alone, not on the memories.
+
+``candidates`` is a small fixed set of blocks that fit: powers of two, with either order of traversal. A layer that takes
+the fastest of them never costs less than a smaller layer, as any block for the larger one serves the smaller one too.
+Vela's rule lacks that property: one channel more may lead it to a better block.
+
+Source: ethos-u-vela 5.2.0, regor; all 546 blocks of U55 and U65 in its debug databases of three networks reproduced.
+"""
+
+from functools import lru_cache
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fxsim.cost.ethos_array import Core, Size
+from fxsim.cost.ethos_ops import Operation
+from fxsim.cost.layer import ceil_div
+from fxsim.model.qtype import Array
+
+LIMIT = Size(32, 64, 128)
+"""largest block of U55 and U65"""
+WIDE_LIMIT = Size(128, 128, 1024)
+DEPTH_STEP = 16
+SUB_KERNEL = 8
+SIDES = (1, 2, 4, 8, 16, 32, 64)
+DEPTHS = (16, 32, 128)
+
+
+class Block(NamedTuple):
+    """Outputs that are worked on at once, the input that they need, and in which order the weights come."""
+
+    output: Size
+    input: Size
+    micro: Size
+    by_part: bool = False
+    """parts of the kernel come first, rather than the input channels"""
+    sparse: bool = False
+    """U85: at most two of four weights are not zero, and the others take no time"""
+
+
+def _up(n: Any, unit: int) -> Any:  # noqa: ANN401  (integers or arrays of them)
+    return -(-n // unit) * unit
+
+
+def by_part(op: Operation, core: Core, *, sparse: bool = False) -> bool:
+    """True if a convolution uses the array better with parts of the kernel first."""
+    if op.kind != "conv":
+        return False
+    c, n = op.input.d, op.taps
+    if core.wide:
+        unit, least = (10, 4) if sparse else (5, 2)
+        taps = n // unit * unit + max(n % unit, least)
+        return c / _up(c, 16) * (n / taps) >= c / _up(c, 128 if sparse else 64)
+    deep, part = (32, 4) if op.input_bits == 8 else (16, 2)
+    return bool(c <= 8 or c / _up(c, 8) * (n / _up(n, part)) >= c / _up(c, deep))
+
+
+def micro_of(op: Operation, core: Core) -> Size:
+    """The micro-block that wastes least of the outputs."""
+    bits = min(op.input_bits // 16, 2)
+    kind = "elementwise" if op.kind == "move" else op.kind
+    fit = [m.size for m in core.micro if kind in m.kinds[bits]] or [core.micro[0].size]
+
+    def waste(u: Size) -> int:
+        return int(_up(op.output.h, u.h) * _up(op.output.w, u.w) * _up(op.output.d, u.d))
+
+    return min(fit, key=waste)
+
+
+def input_depth(op: Operation, core: Core, micro: Size, *, part: bool, sparse: bool = False) -> int:
+    """Channels of an input block of an operation that sums over channels."""
+    c = op.input.d
+    if not core.wide:
+        return int(_up(min(c, 16), 4)) if op.input_bits == 16 else int(_up(min(c, 16 if part else 32), core.input_micro))
+    if part:
+        return 16
+    if op.input_bits == 32 or (core.macs <= 256 and micro.d == 16 and not sparse):
+        return 32
+    return 128 if sparse and op.input_bits == 8 else 64
+
+
+def _unit(core: Core, micro: Size, depth_bits: int) -> tuple[int, int, int]:
+    """Height, width and bytes of channels that an input block is rounded up to."""
+    if not core.wide:
+        return micro.h, micro.w, 1
+    h, w = core.buffers[0], core.buffers[1]
+    if micro.h == 1 and h * w == 4 and micro.w == 4:
+        h, w = 1, 4
+    depth = 16
+    for limit in (128, 256):
+        if depth_bits > limit:
+            h, w, depth = (h // 2, w, depth * 2) if h > 1 else (h, max(w // 2, 1), depth * 2)
+    return h, w, depth
+
+
+def _fits_banks(op: Operation, core: Core, ib: Any, ib_depth: Any, out: Any, depth: Any, lookup: bool) -> Any:  # noqa: ANN401
+    bank, banks, output_banks, end_banks, i8, i16, i32, e8, e16, a32, a40 = core.banks
+    elementwise = op.kind in ("elementwise", "move")
+    granule = {8: (i8, e8), 16: (i16, e16)}.get(op.input_bits, (i32, i32))[elementwise]
+    wide = op.input_bits == 16 and op.kind in ("conv", "depthwise", "sum") and op.scaled
+    used = _up(-(-ib * _up(ib_depth * (op.input_bits // 8), 8) // bank) * 2, granule)
+    free = banks - max(2 if lookup else 0, end_banks) - output_banks
+    if elementwise:
+        scalar = op.second is not None and (op.second.elements == 1 or op.input.elements == 1) and op.input_bits <= 16
+        return used * (1 if scalar else 2) <= free
+    sums = -(-out * _up(depth, 8) * (40 if wide else 32) // 8 // bank) * 2
+    return used + _up(sums, a40 if wide else a32) <= free
+
+
+def _fits_buffers(op: Operation, core: Core, ib: Any, ib_depth: Any, out: Any, depth: Any, copies: int) -> Any:  # noqa: ANN401
+    if op.kind in ("elementwise", "move"):
+        return out * _up(depth, DEPTH_STEP) * (op.output_bits // 8) <= core.buffers[4]
+    wide = op.input_bits == 16 and op.kind in ("conv", "depthwise") and op.scaled
+    held = ib * ib_depth
+    if op.per_channel:  # one copy of each, and no more than there is
+        unit_h, unit_w = core.buffers[:2]
+        whole = _up(op.input.h, unit_h) * _up(op.input.w, unit_w) * _up(op.input.d, DEPTH_STEP)
+        held, copies = np.minimum(held, whole), 1
+    room = held * (op.input_bits // 8) * copies <= core.buffers[2]
+    return room & (out * _up(depth, DEPTH_STEP) * (8 if wide else 4) * copies <= core.buffers[3])
+
+
+def _depths(op: Operation, core: Core, micro: Size, limit: int) -> list[int]:
+    end = _up(min(op.output.d, limit), micro.d)
+    d, found = max(micro.d, min(end, DEPTH_STEP)), []
+    if d < op.output.d:
+        d = _up(d, DEPTH_STEP)
+    while d <= end:
+        found.append(d)
+        d += micro.d
+        if d < op.output.d:
+            d = _up(d, DEPTH_STEP)
+    return found or [end]
+
+
+@lru_cache(maxsize=4096)
+def compiler_block(op: Operation, core: Core, *, sparse: bool = False) -> Block:
+    """The block that Vela would choose."""
+    f4 = np.float32
+    micro, part = micro_of(op, core), by_part(op, core, sparse=sparse)
+    limit = WIDE_LIMIT if core.wide else LIMIT
+    ofm, big = op.output, op.input
+    if op.second is not None and not op.chained and op.second.elements > big.elements:
+        big = op.second
+    hs = np.arange(micro.h, _up(min(ofm.h, limit.h), micro.h) + 1, micro.h)
+    ws = np.arange(micro.w, _up(min(ofm.w, limit.w), micro.w) + 1, micro.w)
+    ds = np.array(_depths(op, core, micro, limit.d))
+    h, w, d = hs[None, :, None], ws[None, None, :], ds[:, None, None]
+    fixed = input_depth(op, core, micro, part=part, sparse=sparse)
+    unit_h, unit_w, unit_d = _unit(core, micro, (int(ds[0]) if op.per_channel else fixed) * op.input_bits)
+    reach = [min(r, SUB_KERNEL) for r in op.reach]
+    ih = _up((h - 1) * op.stride[0] + reach[0], unit_h)
+    iw = _up((w - 1) * op.stride[1] + reach[1], unit_w)
+    depth = d if op.per_channel else np.full_like(d, fixed)
+    held = _up(np.minimum(depth, big.d) if core.wide and not op.per_channel else depth, unit_d * 8 // op.input_bits or 1)
+    rows = np.minimum(h, ofm.h) if ofm.h == 1 and op.kernel[0] == 1 and micro.h == 2 else h
+    shape = (len(ds), len(hs), len(ws))
+    if core.wide:
+        fits = _fits_buffers(op, core, ih * iw, held, h * w, d, 2)
+        if not fits.any():
+            fits = _fits_buffers(op, core, ih * iw, held, h * w, d, 1)
+    else:
+        fits = _fits_banks(op, core, ih * iw, depth, rows * w, d, op.stage == "lookup")
+    outputs = f4(ofm.elements)
+    if op.kind in ("elementwise", "move"):
+        cost = outputs / (h * w * d).astype(f4)
+    else:
+        taps = op.taps if op.weights else 0
+        positions = -(-ofm.h // rows) * -(-ofm.w // w)
+        fetched = (taps * big.d * positions).astype(f4)
+        if op.kind != "depthwise":
+            fetched = fetched * ((f4(ofm.d) / d.astype(f4)) * d.astype(f4))
+        repeats = ceil_div(op.reach[0], SUB_KERNEL) * ceil_div(op.reach[1], SUB_KERNEL)
+        read = (ih * iw * big.d * repeats).astype(f4) * (f4(ofm.w) / w.astype(f4)) * (f4(ofm.h) / rows.astype(f4))
+        if not op.per_channel:
+            read = read * (-(-ofm.d // d)).astype(f4)
+        cost = (read + fetched) / outputs
+    cost = np.broadcast_to(cost, shape)
+    cost = np.where(big.elements < ih * iw * depth * 2, cost / f4(2), cost)
+    fits = np.broadcast_to(fits, shape)
+    cost = np.where(fits, cost, f4(np.inf))
+    if core.wide and op.per_channel and op.kind != "elementwise" and fits.ravel()[-1]:
+        cost = np.full(shape, f4(1))  # a U85 takes the whole layer where it can
+        cost.flat[-1] = 0
+    z, y, x = _first_or_coverage(cost, hs, ws, np.broadcast_to(ih, shape), np.broadcast_to(iw, shape), big)
+    block = Size(int(hs[y]), int(ws[x]), int(ds[z]))
+    inside = Size(int(ih[0, y, 0]), int(iw[0, 0, x]), int(depth[z, 0, 0]))
+    return Block(block, inside, micro, part, sparse)
+
+
+def _first_or_coverage(cost: Array, hs: Array, ws: Array, ih: Array, iw: Array, ifm: Size) -> tuple[int, int, int]:
+    """The first of the cheapest blocks, or one of at most 4x4 of the same cost that covers most of the input."""
+    ties = np.flatnonzero(cost == cost.min())
+    best, least = int(ties[0]), float("inf")
+    for i in ties[1:]:
+        _, y, x = np.unravel_index(i, cost.shape)
+        if hs[y] <= 4 and ws[x] <= 4:
+            covered = min(int(ih.flat[i]), ifm.h) * min(int(iw.flat[i]), ifm.w)
+            share = float(np.float32(ifm.h * ifm.w) / np.float32(max(covered, 1)))
+            if share <= least:
+                best, least = int(i), share
+    z, y, x = np.unravel_index(best, cost.shape)
+    return int(z), int(y), int(x)
+
+
+@lru_cache(maxsize=1024)
+def candidates(op: Operation, core: Core) -> tuple[Block, ...]:
+    """Blocks that fit for an operation with that kernel, stride, input depth and bits.
+
+    Only blocks of which another would do the same in less time depend on the size of the output: those four times it.
+    """
+    limit = WIDE_LIMIT if core.wide else LIMIT
+    found = []
+    for m in core.micro:
+        if not any(op.kind in kinds for kinds in m.kinds[min(op.input_bits // 16, 2) :]):
+            continue  # what wider inputs may use, narrower ones may
+        u = m.size
+        sides = [[s for s in SIDES if u[i] <= s <= limit[i] and s < 4 * max(op.output[i], u[i])] for i in (0, 1)]
+        depths = sorted({u.d, *(d for d in DEPTHS if u.d <= d < 4 * max(op.output.d, u.d))})
+        for part, h, w, d in product((False, True) if op.kind == "conv" else (False,), *sides, depths):
+            depth = d if op.per_channel else input_depth(op, core, u, part=part)
+            unit_h, unit_w, _ = _unit(core, u, depth * op.input_bits)
+            reach = [min(r, SUB_KERNEL) for r in op.reach]
+            ih = int(_up((h - 1) * op.stride[0] + reach[0], unit_h))
+            iw = int(_up((w - 1) * op.stride[1] + reach[1], unit_w))
+            if core.wide:
+                fits = _fits_buffers(op, core, ih * iw, depth, h * w, d, 2)
+            else:
+                fits = _fits_banks(op, core, ih * iw, depth, h * w, d, op.stage == "lookup")
+            if fits:
+                found.append(Block(Size(h, w, d), Size(ih, iw, depth), u, part))
+    return tuple(found) or (compiler_block(op, core),)

@@ -1,0 +1,99 @@
+"""Microcontrollers by name: ``CORE[+LIBRARY][@CLOCK][@VOLTS]``, such as ``cortex-m4+x-cube-ai-9@80MHz@1.8V``."""
+
+import re
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from fxsim import hwfiles
+from fxsim.cost.evidence import ErrorBand
+from fxsim.cost.mcu_library import Core, Library, at, compose, load_core, load_library
+from fxsim.cost.profiles import Mcu
+from fxsim.errors import ProfileError, listed
+
+NAME = re.compile(r"(?P<core>[^+@]+)(\+(?P<library>[^+@]+))?(?P<point>(@[^@]+)*)")
+POINT = re.compile(r"(?P<value>\d+(\.\d+)?)(?P<unit>kHz|MHz|GHz|mV|V)")
+HERTZ = {"kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
+VOLTS = {"mV": 1e-3, "V": 1.0}
+DEVICE_LEFT_OUT, LIBRARY_LEFT_OUT = "device-left-out", "library-left-out"
+"""entries of the evidence for what was never measured: libraries on other chips, libraries that no chip was measured with"""
+
+
+@cache
+def libraries() -> MappingProxyType[str, Path]:
+    """The files of all shipped libraries, by their names and aliases."""
+    files = {n: hwfiles.find("library", n) for n in hwfiles.names("library")}
+    return MappingProxyType(files | {a: f for f in files.values() for a in load_library(f).aliases})
+
+
+@cache
+def cores() -> MappingProxyType[str, Path]:
+    """The files of all shipped cores by name."""
+    return MappingProxyType({n: hwfiles.find("mcu", n) for n in hwfiles.names("mcu")})
+
+
+@cache
+def evidence() -> MappingProxyType[str, dict[str, ErrorBand]]:
+    """The error bands of ``core+library``, written by ``benchmarks/cost_validation_mcu.py``."""
+    text = hwfiles.find("evidence", "mcu").read_text(encoding="utf-8")
+    found = msgspec.toml.decode(text, type=dict[str, dict[str, ErrorBand]])
+    return MappingProxyType(found)
+
+
+def bands_of(core: Core, library: Library) -> dict[str, ErrorBand]:
+    """What is known of the errors on that core with that library, or else of the nearest that was measured."""
+    known = evidence()
+    exact = known.get(f"{core.name}+{library.name}", {})
+    if "latency" in exact:
+        return exact
+    measured_cores = {k.split("+")[0] for k in known if "+" in k}
+    measured_libraries = {k.split("+")[1] for k in known if "+" in k}
+    if core.name not in measured_cores:
+        why = f"no measurement of a network on {core.name}"
+        return exact | {"latency": ErrorBand(rows=0, median=0.0, p90=0.0, source=why, extrapolated=why)}
+    near = DEVICE_LEFT_OUT if library.name in measured_libraries else LIBRARY_LEFT_OUT
+    why = f"{library.name} was not measured on {core.name}"
+    found = {k: msgspec.structs.replace(b, extrapolated=why) for k, b in known.get(near, {}).items()}
+    return found | exact
+
+
+def is_core(name: str) -> bool:
+    """True if the part before ``+`` and ``@`` is a shipped core."""
+    parts = NAME.fullmatch(name)
+    return parts is not None and parts["core"] in cores()
+
+
+@cache
+def _composed(core: str, library: str) -> Mcu:
+    c = load_core(cores()[core])
+    known = libraries()
+    wanted = library or c.library
+    if wanted not in known:
+        near = hwfiles.nearest(wanted, list(known))
+        raise ProfileError(f"target {core}+{wanted}: no library {wanted!r}; there are: {listed(sorted(known))}{near}")
+    chosen = load_library(known[wanted])
+    return compose(c, chosen, known, bands_of(c, chosen))
+
+
+def named(name: str) -> Mcu:
+    """The microcontroller of that name.
+
+    Raises:
+        ProfileError: if there is no such core or library, they do not go together, or the operating point is none.
+    """
+    parts = NAME.fullmatch(name)
+    if parts is None or parts["core"] not in cores():
+        known = sorted(cores())
+        raise ProfileError(f"no mcu profile {name!r}; there are: {listed(known)}{hwfiles.nearest(name, known)}")
+    mcu = _composed(parts["core"], parts["library"] or "")
+    point: dict[str, float] = {}
+    for text in filter(None, (parts["point"] or "").split("@")):
+        said = POINT.fullmatch(text)
+        key = "hertz" if said and said["unit"] in HERTZ else "volts"
+        if said is None or key in point or not float(said["value"]):
+            allowed = "one clock such as @80MHz, one supply such as @1.8V"
+            raise ProfileError(f"target {name!r}: got {'@' + text!r}; allowed: {allowed}")
+        point[key] = float(said["value"]) * (HERTZ | VOLTS)[said["unit"]]
+    return at(mcu, name, **point) if point else mcu

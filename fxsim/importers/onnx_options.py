@@ -1,0 +1,268 @@
+"""The attributes of ONNX operators, each turned into the attributes of the model floor.
+
+What older opsets wrote as attributes and newer ones as inputs (axes, pads, ends of a slice) becomes an input here, so that
+the model floor knows one form only. An attribute that nobody asks for is refused, unless it cannot change a result.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fxsim.errors import ModelError, UnsupportedOp, listed
+from fxsim.model.ops.base import Attributes
+from fxsim.model.ops.layout import Axis
+from fxsim.model.ops.onnx_conv import AutoPad, OnnxConv
+from fxsim.model.ops.onnx_dense import Gemm
+from fxsim.model.ops.onnx_layout import OnnxReshape, Pad, Permutation
+from fxsim.model.ops.onnx_pointwise import Alpha, BatchNorm
+from fxsim.model.ops.onnx_pool import GlobalPool, OnnxPool
+from fxsim.model.ops.onnx_quantize import Cast, Linear, MultiThreshold, Quant
+from fxsim.model.ops.onnx_reduce import LayerNorm, ReduceAxes, Softmax
+from fxsim.model.qtype import QType
+
+Values = Sequence[int] | Sequence[float]
+
+
+class TypeOf(Protocol):
+    """The element type of a TensorProto code."""
+
+    def __call__(self, code: int) -> QType:
+        """The type, or an UnsupportedOp."""
+        ...
+
+
+@dataclass(slots=True)
+class Options:
+    """The attributes of one node, by name, and what has been asked for."""
+
+    values: dict[str, Any]
+    opset: int
+    type_of: TypeOf
+    asked: set[str] = field(default_factory=set)
+    extra: dict[int, tuple[Values, str]] = field(default_factory=dict)
+    """inputs that stand in for attributes: position -> (values, element type)"""
+
+    def _get(self, name: str, kind: type, default: Any) -> Any:  # noqa: ANN401
+        self.asked.add(name)
+        value = self.values.get(name, default)
+        if value is not default and type(value) is not kind:
+            raise ModelError(f"attribute {name} is of type {type(value).__name__}; allowed: {kind.__name__}")
+        return value
+
+    def int(self, name: str, default: int) -> int:
+        """A whole number."""
+        value = self._get(name, int, default)
+        assert isinstance(value, int)
+        return value
+
+    def float(self, name: str, default: float) -> float:
+        """A float32, as a Python float."""
+        value = self._get(name, float, default)
+        assert isinstance(value, float)
+        return value
+
+    def text(self, name: str, default: str) -> str:
+        """A string."""
+        value = self._get(name, str, default)
+        assert isinstance(value, str)
+        return value
+
+    def ints(self, name: str) -> tuple[int, ...]:
+        """Whole numbers, none where the attribute is absent."""
+        value = self._get(name, tuple, ())
+        if any(type(v) is not int for v in value):
+            raise ModelError(f"attribute {name} holds other things than whole numbers")
+        return tuple(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A 0 or a 1."""
+        return bool(self.int(name, default))
+
+    def as_input(self, name: str, position: int, before: int) -> None:
+        """In opsets below ``before``, attribute ``name`` holds what later is input ``position``."""
+        if self.opset < before and name in self.values:
+            self.extra[position] = (self.ints(name), "int64")
+
+    def finish(self, harmless: tuple[str, ...]) -> None:
+        """Refuses attributes that were not asked for.
+
+        Raises:
+            UnsupportedOp: if there are any.
+        """
+        unknown = [name for name in self.values if name not in self.asked and name not in harmless]
+        if unknown:
+            raise UnsupportedOp(
+                f"attributes {listed(unknown)} are not supported; supported: {listed(sorted(self.asked))}"
+            )
+
+
+def _auto_pad(o: Options) -> AutoPad:
+    got = o.text("auto_pad", "NOTSET") or "NOTSET"
+    for known in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
+        if got == known:
+            return known  # type: ignore[return-value]
+    raise ModelError(f"auto_pad is {got!r}; allowed: 'NOTSET', 'SAME_UPPER', 'SAME_LOWER', 'VALID'")
+
+
+def _window(o: Options) -> dict[str, Any]:
+    return {
+        "kernel": o.ints("kernel_shape"),
+        "strides": o.ints("strides"),
+        "dilations": o.ints("dilations"),
+        "pads": o.ints("pads"),
+        "auto_pad": _auto_pad(o),
+    }
+
+
+def _conv(o: Options) -> Attributes:
+    if o.int("channels_last", 0):
+        raise UnsupportedOp("channels_last is 1; supported: 0")
+    return OnnxConv(**_window(o), group=o.int("group", 1))
+
+
+def _pool(o: Options) -> Attributes:
+    if o.int("storage_order", 0) or o.int("channels_last", 0):
+        raise UnsupportedOp("storage_order or channels_last is 1; supported: 0")
+    return OnnxPool(
+        **_window(o), ceil_mode=o.flag("ceil_mode", False), count_include_pad=o.flag("count_include_pad", False)
+    )
+
+
+def _gemm(o: Options) -> Attributes:
+    return Gemm(o.float("alpha", 1.0), o.float("beta", 1.0), o.flag("transA", False), o.flag("transB", False))
+
+
+def _linear(o: Options) -> Attributes:
+    code = o.int("output_dtype", 0)
+    if o.int("precision", 0) not in (0, 1):
+        raise UnsupportedOp(f"precision is type code {o.int('precision', 0)}; supported: float32")
+    return Linear(o.int("axis", 1), o.int("block_size", 0), o.type_of(code) if code else None)
+
+
+def _cast(o: Options) -> Attributes:
+    return Cast(o.type_of(o.int("to", 0)))
+
+
+def _quant(o: Options) -> Attributes:
+    return Quant(o.flag("signed", True), o.flag("narrow", False), o.text("rounding_mode", "ROUND").upper())
+
+
+def _trunc(o: Options) -> Attributes:
+    return Quant(o.flag("signed", True), o.flag("narrow", False), o.text("rounding_mode", "FLOOR").upper())
+
+
+def _thresholds(o: Options) -> Attributes:
+    o.text("out_dtype", "")  # how wide a type would hold the result, which is float32 here as in QONNX
+    return MultiThreshold(o.float("out_scale", 1.0), o.float("out_bias", 0.0), o.text("data_layout", ""))
+
+
+def _softmax(o: Options) -> Attributes:
+    old = o.opset < 13
+    return Softmax(o.int("axis", 1 if old else -1), old)
+
+
+def _qlinear_softmax(o: Options) -> Attributes:
+    old = o.int("opset", 13) < 13
+    return Softmax(o.int("axis", 1 if old else -1), old)
+
+
+def _reduce(before: int) -> Callable[[Options], Attributes]:
+    def convert(o: Options) -> Attributes:
+        o.as_input("axes", 1, before)
+        return ReduceAxes(o.flag("keepdims", True), o.flag("noop_with_empty_axes", False))
+
+    return convert
+
+
+def _axes(o: Options) -> Attributes:
+    o.as_input("axes", 1, 13)
+    return Attributes()
+
+
+def _split(o: Options) -> Attributes:
+    o.as_input("split", 1, 13)
+    o.int("num_outputs", 0)
+    return Axis(axis=o.int("axis", 0))
+
+
+def _slice(o: Options) -> Attributes:
+    for position, name in enumerate(("starts", "ends", "axes"), 1):
+        o.as_input(name, position, 10)
+    return Attributes()
+
+
+def _pad(o: Options) -> Attributes:
+    mode = o.text("mode", "constant")
+    o.as_input("pads", 1, 11)
+    if o.opset < 11 and "value" in o.values:
+        o.extra[2] = ((o.float("value", 0.0),), "float32")
+    return Pad(mode)
+
+
+def _clip(o: Options) -> Attributes:
+    for position, name in enumerate(("min", "max"), 1):
+        if o.opset < 11 and name in o.values:
+            o.extra[position] = ((o.float(name, 0.0),), "float32")
+    return Attributes()
+
+
+def _norm(o: Options) -> Attributes:
+    if o.int("training_mode", 0):
+        raise UnsupportedOp("training_mode is 1; supported: 0")
+    return BatchNorm(o.float("epsilon", 1e-5))
+
+
+def _layer_norm(o: Options) -> Attributes:
+    if o.int("stash_type", 1) != 1:
+        raise UnsupportedOp(f"stash_type is {o.int('stash_type', 1)}; supported: 1 (float32)")
+    return LayerNorm(o.int("axis", -1), o.float("epsilon", 1e-5))
+
+
+def _alpha(alpha: float, beta: float = 0.5) -> Callable[[Options], Attributes]:
+    return lambda o: Alpha(o.float("alpha", alpha), o.float("beta", beta))
+
+
+def _axis(default: int) -> Callable[[Options], Attributes]:
+    return lambda o: Axis(axis=o.int("axis", default))
+
+
+_REDUCE = _reduce(18)
+CONVERT: dict[str, Callable[[Options], Attributes]] = {
+    **dict.fromkeys(("Conv", "QLinearConv", "ConvInteger"), _conv),
+    **dict.fromkeys(("MaxPool", "AveragePool", "QLinearAveragePool"), _pool),
+    "QLinearGlobalAveragePool": lambda o: GlobalPool(o.flag("channels_last", False)),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), lambda o: GlobalPool()),
+    **dict.fromkeys(("Gemm", "QGemm"), _gemm),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _linear),
+    "Cast": _cast,
+    "Quant": _quant,
+    "Trunc": _trunc,
+    "MultiThreshold": _thresholds,
+    **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
+    "QLinearSoftmax": _qlinear_softmax,
+    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin"), _REDUCE),
+    "ReduceSum": _reduce(13),
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), _axes),
+    "Split": _split,
+    "Slice": _slice,
+    "Pad": _pad,
+    "Clip": _clip,
+    "BatchNormalization": _norm,
+    "LayerNormalization": _layer_norm,
+    **dict.fromkeys(("LeakyRelu", "QLinearLeakyRelu"), _alpha(0.009999999776482582)),
+    "Elu": _alpha(1.0),
+    "HardSigmoid": _alpha(0.20000000298023224),
+    "Reshape": lambda o: OnnxReshape(o.flag("allowzero", False)),
+    "Transpose": lambda o: Permutation(o.ints("perm")),
+    "Flatten": _axis(1),
+    **dict.fromkeys(("Concat", "QLinearConcat", "Gather"), _axis(0)),
+}
+"""op -> its attributes; one that is not listed has none"""
+HARMLESS: dict[str, tuple[str, ...]] = {
+    "QuantizeLinear": ("saturate",),  # speaks of float8 outputs only
+    "BatchNormalization": ("momentum", "spatial"),
+    "Cast": ("saturate", "round_mode"),
+    "Dropout": ("ratio", "seed", "is_test"),
+    "Shape": ("start", "end"),  # the importer folds them
+    "BipolarQuant": (),
+}

@@ -1,0 +1,110 @@
+"""TensorProto to array: types, sizes and packing checked against each other."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fxsim.errors import ModelError, UnsupportedOp, listed
+from fxsim.model.qtype import BOOL, FLOAT32, INT4, INT8, INT16, INT32, INT64, UINT8, Array, QType, Shape
+
+if TYPE_CHECKING:
+    import onnx
+
+_TYPES: dict[int, QType] = {
+    1: FLOAT32,
+    2: UINT8,
+    3: INT8,
+    4: QType(16, signed=False),
+    5: INT16,
+    6: INT32,
+    7: INT64,
+    9: BOOL,
+    21: QType(4, signed=False),
+    22: INT4,
+}
+"""TensorProto.DataType -> type"""
+_EXTERNAL = 1
+MAX_RANK = 8
+
+
+def type_of(code: int) -> QType:
+    """The element type of a TensorProto code.
+
+    Raises:
+        UnsupportedOp: if fxsim does not know the type.
+    """
+    if code not in _TYPES:
+        raise UnsupportedOp(
+            f"an element type is {_name(code)}; supported: {listed(sorted(t.name for t in _TYPES.values()))}"
+        )
+    return _TYPES[code]
+
+
+def _name(code: int) -> str:
+    import onnx
+
+    names = {v: k for k, v in onnx.TensorProto.DataType.items()}
+    return names.get(code, f"code {code}")
+
+
+def constant(t: "onnx.TensorProto", where: str) -> tuple[QType, Shape, Array]:
+    """Type, shape and read-only values of a tensor in the file; 4-bit values one to a byte.
+
+    Raises:
+        ModelError: if the bytes do not fit the shape; UnsupportedOp on data outside of the file and on unknown types.
+    """
+    if t.data_location == _EXTERNAL or t.external_data:
+        raise UnsupportedOp(f"{where} is stored in another file; supported: data inside the .onnx file")
+    try:
+        qtype = type_of(t.data_type)
+    except UnsupportedOp as e:
+        raise UnsupportedOp(f"{where}: {e}") from None
+    shape = tuple(int(d) for d in t.dims)
+    if len(shape) > MAX_RANK or any(d < 0 for d in shape) or t.HasField("segment"):
+        raise ModelError(
+            f"{where} has shape {list(shape)}; allowed: at most {MAX_RANK} sizes of at least 0, in one piece"
+        )
+    elements = math.prod(shape)
+    if t.HasField("raw_data"):
+        data = _raw(t.raw_data, qtype, elements, where)
+    else:
+        data = _fields(t, qtype, elements, where)
+    data = data.reshape(shape)
+    if qtype.kind == "float" and not np.all(np.isfinite(data)):
+        raise ModelError(f"{where} holds values that are not finite")
+    data.setflags(write=False)
+    return qtype, shape, data
+
+
+def _raw(raw: bytes, qtype: QType, elements: int, where: str) -> Array:
+    if len(raw) != qtype.bytes(elements):
+        raise ModelError(
+            f"{where} has {len(raw)} bytes; allowed for {elements} of {qtype.name}: {qtype.bytes(elements)}"
+        )
+    if qtype.bits == 4:
+        return _nibbles(np.frombuffer(raw, np.uint8), qtype, elements)
+    if qtype.kind == "bool":
+        return np.frombuffer(raw, np.uint8) != 0
+    return np.frombuffer(raw, qtype.dtype.newbyteorder("<")).astype(qtype.dtype, copy=False)
+
+
+def _fields(t: "onnx.TensorProto", qtype: QType, elements: int, where: str) -> Array:
+    """Values that are stored one by one: floats, 64-bit integers, or 32-bit integers for all that is narrower."""
+    held: Any = t.float_data if qtype.kind == "float" else t.int64_data if qtype.bits == 64 else t.int32_data
+    count = -(-elements // 2) if qtype.bits == 4 else elements
+    if len(held) != count:
+        raise ModelError(f"{where} holds {len(held)} values; allowed for shape {list(t.dims)}: {count}")
+    if qtype.kind == "float":
+        return np.array(held, np.float32)
+    values = np.array(held, np.int64)
+    low, high = (0, 255) if qtype.bits == 4 else (0, 1) if qtype.kind == "bool" else (qtype.min, qtype.max)
+    if values.size and (values.min() < low or values.max() > high):
+        raise ModelError(f"{where} holds values {values.min()}..{values.max()}; allowed: {low}..{high}")
+    return _nibbles(values.astype(np.uint8), qtype, elements) if qtype.bits == 4 else values.astype(qtype.dtype)
+
+
+def _nibbles(packed: Array, qtype: QType, elements: int) -> Array:
+    """Two values a byte, the first in the low half; signed ones extended."""
+    pairs = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)[:elements].astype(np.int8)
+    return ((pairs ^ 8) - 8).astype(np.int8) if qtype.signed else pairs.astype(np.uint8)

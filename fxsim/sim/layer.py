@@ -1,0 +1,223 @@
+"""A sum of products over a window and its requantization, prepared: what every layer with an accumulator runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fxsim.arith.bounds import bits_needed, dot_range
+from fxsim.arith.overflow import highest, lowest
+from fxsim.errors import UnsupportedOp
+from fxsim.kernels import accumulate
+from fxsim.kernels.ordered import ordered, watch
+from fxsim.kernels.requantize import requantize
+from fxsim.model.graph import Tensor
+from fxsim.model.qtype import Array
+from fxsim.model.work import Geometry
+from fxsim.numerics import Accumulator
+from fxsim.sim.base import INT32, Arrays, Probe, Scales, Site, make_scales, scalar_quant, scheme_of
+
+RESCALED_BITS = 48
+"""what the engines' rescale of a 64-bit sum takes"""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A prepared sum of products over a window, and its requantization."""
+
+    geometry: Geometry
+    window: tuple[int, int, int, int]
+    pad: tuple[int, int, int, int]
+    """rows above and below, columns left and right, of the input's zero point; where negative, the input is cut"""
+    weight: Array
+    """``(KH, KW, C / G, O)``"""
+    bias: Array
+    x_zero: int
+    input_range: tuple[int, int]
+    """the least and greatest stored input"""
+    input_dtype: np.dtype[np.generic]
+    accumulator: Accumulator
+    policy: str
+    """what the kernel must do at each step: ``wrap`` wherever no step can overflow"""
+    width: int
+    """bits of the integers that the kernel adds up in: 32 wherever the sums fit"""
+    scales: Scales
+    scheme: str
+    rounding: str
+    lanes: int
+    tail: str
+    """the rounding of what lies beyond the last full block of lanes"""
+    lanes_over: Literal["channels", "elements"]
+    saturating: bool | Literal["above"]
+    """what a float rescale beyond 32 bits does"""
+    zero: int
+    clamp: tuple[int, int]
+    spread: tuple[int, int] = (1, 1)
+    """distance of neighbouring inputs, down and across; between them lie zero points"""
+    position: int = 0
+    """of the data among the layer's inputs"""
+
+    def padded(self, x: Array) -> Array:
+        """The input as ``(N, H, W, C)``, spread and with its padding."""
+        g, (down, across) = self.geometry, self.spread
+        x = x.reshape(g.batch, g.in_h, g.in_w, g.in_c)
+        if not any(self.pad) and self.spread == (1, 1):
+            return x
+        h, w = (g.in_h - 1) * down + 1, (g.in_w - 1) * across + 1
+        top, bottom, left, right = (max(0, p) for p in self.pad)
+        padded = np.full((g.batch, top + h + bottom, left + w + right, g.in_c), self.x_zero, x.dtype)
+        padded[:, top : top + h : down, left : left + w : across] = x
+        cut_top, cut_bottom, cut_left, cut_right = (max(0, -p) for p in self.pad)
+        return padded[:, cut_top : padded.shape[1] - cut_bottom, cut_left : padded.shape[2] - cut_right]
+
+    def accumulate(self, x: Array) -> Array:
+        """The accumulators ``(N, OH, OW, O)``, as the register holds them at the end."""
+        g = self.geometry
+        if not self.accumulator.plain:
+            return self.watched(x)[0]
+        acc = np.empty((g.batch, g.out_h, g.out_w, g.out_c), f"i{self.width // 8}")
+        limits = lowest(self.accumulator.bits), highest(self.accumulator.bits)
+        x = self.padded(x)
+        if g.groups == g.in_c and g.groups > 1:
+            multiplier = g.out_c // g.in_c
+            x = x if multiplier == 1 else np.repeat(x, multiplier, axis=3)
+            weight = self.weight[:, :, 0]
+            f = accumulate.depthwise(self.policy, self.width)
+            f(x, weight, self.bias, self.x_zero, self.window, *limits, acc)
+        else:
+            f = accumulate.conv(self.policy, self.width)
+            f(x, self.weight, self.bias, self.x_zero, self.window, g.groups, *limits, acc)
+        unused = self.width - self.accumulator.bits
+        if self.policy == "wrap" and self.accumulator.overflow == "wrap" and unused > 0:
+            acc = (acc << unused) >> unused
+        return acc
+
+    def watched(self, x: Array) -> tuple[Array, Array]:
+        """The accumulators, and what each channel's register held at every step, by the slow kernel."""
+        g, a = self.geometry, self.accumulator
+        acc, seen = np.empty((g.batch, g.out_h, g.out_w, g.out_c), np.int64), watch(g.out_c)
+        lift = 128 if x.dtype == np.int8 else 0
+        f = ordered(a.order, a.overflow, a.product_rounding, a.product_overflow)
+        steps = (a.bits, a.lanes, a.at == "end", a.product_shift, a.product_bits)
+        f(self.padded(x), self.weight, self.bias, self.x_zero, lift, self.window, g.groups, *steps, acc, seen)
+        return acc, seen
+
+    def requantize(self, acc: Array, clamp: tuple[int, int], out: Array) -> None:
+        """The outputs of given accumulators, clamped to ``clamp``."""
+        channels, s = self.geometry.out_c, self.scales
+        rows, every = acc.reshape(-1, channels), slice(None)
+        flat = out.reshape(rows.shape)
+
+        def fill(rounding: str, of: slice, below: slice, y: Array) -> None:
+            f = requantize(self.scheme, rounding, self.saturating)
+            f(rows[below, of], s.q[of], s.shift[of], s.real[of], self.zero, *clamp, y)
+
+        over = flat.size if self.lanes_over == "elements" else channels
+        whole = over - over % self.lanes if self.lanes else over
+        if whole == over:
+            fill(self.rounding, every, every, flat)
+        elif self.lanes_over == "elements":
+            row = whole // channels
+            rest = flat[row:].copy()
+            fill(self.tail, every, slice(row, None), rest)
+            fill(self.rounding, every, every, flat)
+            flat.reshape(-1)[whole:] = rest.reshape(-1)[whole - row * channels :]
+        else:
+            for rule, of in ((self.rounding, slice(0, whole)), (self.tail, slice(whole, channels))):
+                fill(rule, of, every, flat[:, of])
+
+    def run(self, inputs: Arrays, outputs: Arrays) -> None:
+        """One inference of the layer."""
+        self.requantize(self.accumulate(inputs[self.position]), self.clamp, outputs[0])
+
+    def probe(self, inputs: Arrays) -> Probe:
+        """The register, watched at every step by the slow kernel; and how many outputs the clamp changed."""
+        acc, seen = self.watched(inputs[self.position])
+        free = np.empty(acc.shape, np.int32)
+        self.requantize(acc, INT32, free)
+        below, above = int(np.sum(free < self.clamp[0])), int(np.sum(free > self.clamp[1]))
+        return Probe(self.accumulator.bits, below, above, seen)
+
+
+def register_range(weight: Array, bias: Array, low: int, high: int) -> tuple[int, int]:
+    """The interval that holds every running sum of every output channel, for inputs ``low..high`` (zero point removed).
+
+    ``weight`` ``(..., O)``. Exact per channel: see :func:`fxsim.arith.bounds.dot_range`.
+    """
+    flat = weight.reshape(-1, weight.shape[-1]).astype(np.int64)
+    positive, negative = np.maximum(flat, 0).sum(axis=0), np.minimum(flat, 0).sum(axis=0)
+    ranges = [dot_range(int(p), int(n), low, high, int(b)) for p, n, b in zip(positive, negative, bias, strict=True)]
+    return min(r[0] for r in ranges), max(r[1] for r in ranges)
+
+
+def within(span: tuple[int, int], bits: int) -> bool:
+    """True if a register of that width holds every integer of ``span``."""
+    return lowest(bits) <= span[0] and span[1] <= highest(bits)
+
+
+def span_of(weights: Sequence[Array], bias: Array, inputs: tuple[int, int], bits: int) -> tuple[int, int]:
+    """The interval of every running sum with any of ``weights``, for an accumulator of ``bits``.
+
+    Raises:
+        UnsupportedOp: if sums of a wide accumulator may leave what the engines' rescale takes.
+    """
+    spans = [register_range(w, bias, *inputs) for w in weights]
+    span = min(s[0] for s in spans), max(s[1] for s in spans)
+    if bits > 32 and not within(span, RESCALED_BITS):
+        raise UnsupportedOp(f"its sums may need {bits_needed(*span)} bits; supported: {RESCALED_BITS}")
+    return span
+
+
+def registers(accumulator: Accumulator, span: tuple[int, int]) -> tuple[str, int]:
+    """``(policy, width)`` of the kernel for running sums within ``span``.
+
+    It must saturate only where the bound does not prove that no step leaves the register, and count in 64 bits only
+    where the register is wider than 32 and the sums may be.
+    """
+    bits = accumulator.bits
+    free = accumulator.overflow == "wrap" or within(span, bits)
+    return "wrap" if free else "saturate", 32 if bits <= 32 or within(span, 32) else 64
+
+
+def prepare(
+    site: Site,
+    geometry: Geometry,
+    x: Tensor,
+    weights: Sequence[Array],
+    bias: Array,
+    numerators: Sequence[tuple[float, ...]],
+    denominator: float,
+    zero: int,
+    clamp: tuple[int, int],
+    accumulator: Accumulator,
+    x_zero: int | None = None,
+) -> Layer:
+    """The sum of products of ``x`` with the first of ``weights``; no sum may need more than with any of them.
+
+    Rescales are ``numerator / denominator``; the output is ``clamp(rescaled + zero)``. ``x_zero`` other than that of
+    ``x`` may be given.
+    """
+    g, r, bits = geometry, site.numerics.requantize, accumulator.bits
+    start = scalar_quant(x)[1] if x_zero is None else x_zero
+    span = span_of(weights, bias, (x.qtype.min - start, x.qtype.max - start), bits)
+    return Layer(
+        g,
+        (g.stride_h, g.stride_w, g.dilation_h, g.dilation_w),
+        (0, 0, 0, 0),
+        weights[0],
+        bias,
+        start,
+        (x.qtype.min, x.qtype.max),
+        x.qtype.dtype,
+        accumulator,
+        *registers(accumulator, span),
+        make_scales(site, numerators, denominator, g.out_c, bits),
+        *scheme_of(r, bits),
+        r.lanes,
+        r.tail,
+        r.lanes_over,
+        r.scheme == "float32",
+        zero,
+        clamp,
+    )

@@ -1,0 +1,60 @@
+"""What of a network cannot be simulated, all of it at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fxsim.errors import FxsimError
+from fxsim.model.check import check, faults, where
+from fxsim.model.graph import Graph
+from fxsim.model.ops import OPS
+from fxsim.numerics import NumericsProfile, load_numerics
+from fxsim.sim.plan import plan_of
+from fxsim.sim.registry import BINDINGS, STATE_OPS, bind
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One layer that cannot be simulated, and why. ``graph`` is the file, or a subgraph of it."""
+
+    graph: str
+    layer: int
+    op: str
+    name: str
+    reason: str
+
+
+def known_ops() -> list[str]:
+    """The ops that are simulated."""
+    return sorted({*BINDINGS, *STATE_OPS})
+
+
+def unsupported(graph: Graph, numerics: str | NumericsProfile = "litert-reference") -> tuple[Gap, ...]:
+    """Every layer of ``graph`` that fxsim cannot run as ``numerics`` computes, in order, with op, attribute and value.
+
+    Args:
+        graph: a network from :func:`fxsim.survey`, which reads what :func:`fxsim.read` refuses.
+        numerics: a profile, its name, or a ``.toml`` file.
+
+    Raises:
+        ModelError: if every layer is known, but the network as a whole is not sound.
+    """
+    profile = load_numerics(numerics)
+    gaps = tuple(gap for g in (graph, *graph.called) for gap in _gaps(g, profile))
+    if not gaps:
+        plan_of(check(graph), profile)
+    return gaps
+
+
+def _gaps(graph: Graph, profile: NumericsProfile) -> Iterator[Gap]:
+    found = {node.index: str(fault) for node, fault in faults(graph)}
+    for node in graph.nodes:
+        reason = found.get(node.index)
+        if node.op not in OPS or (node.op not in BINDINGS and node.op not in STATE_OPS):
+            reason = "op is not supported"
+        elif reason is None and node.op not in STATE_OPS:
+            try:
+                bind(graph, node, profile)
+            except FxsimError as e:
+                reason = str(e).removeprefix(f"{where(graph, node)}: ")
+        if reason is not None:
+            yield Gap(graph.name, node.index, node.op, node.name, reason)

@@ -1,0 +1,39 @@
+"""ONNX Runtime on x86 without VNNI: products of uint8 and int8 saturate in pairs. Asked under an emulator where there is one."""
+
+from typing import Any
+
+import pytest
+
+from tests.live.cases import explore
+from tests.onnx import emulated
+from tests.onnx.cases import OnnxTally, simulated
+from tests.onnx.products import INTEGER_TYPES, ConvCase, MatCase, convs, matrices
+
+CASES = {
+    "QLinearConv": (convs(depthwise=False), lambda c: (c.model(c.q.scales(c.products())[:3]), [c.inputs()])),
+    "QLinearConv depthwise": (convs(depthwise=True), lambda c: (c.model(c.q.scales(c.products())[:3]), [c.inputs()])),
+    "ConvInteger": (convs(types=INTEGER_TYPES), lambda c: (c.integer_model(), [c.inputs()])),
+    "QLinearMatMul": (matrices(), lambda c: c.qlinear(c.q.scales(c.products())[:3])),
+    "MatMulInteger": (matrices(types=INTEGER_TYPES), MatCase.integer),
+    "QGemm": (matrices(batched=False), lambda c: c.gemm(c.q.scales(c.products())[:3])),
+}
+
+
+@pytest.mark.skipif(not emulated.QEMU, reason="FXSIM_QEMU_X86_64 is not set: it names qemu-x86_64")
+@pytest.mark.parametrize("op", CASES)
+def test_haswell(tallies: Any, op: str) -> None:
+    tally: OnnxTally = tallies(op, "onnxruntime-avx2")
+    strategy, build = CASES[op]
+    drawn: list[ConvCase | MatCase] = []
+    explore(strategy, drawn.append, share=3)
+    models = [build(case) for case in drawn]
+    saturated = 0
+    for (content, inputs), wanted in zip(models, emulated.ask(models), strict=True):
+        if wanted is None:
+            continue
+        tally.cases += 1
+        tally.hold(simulated(content, inputs, "onnxruntime-avx2"), wanted)
+        exact = simulated(content, inputs, "onnxruntime")
+        saturated += sum(int((a != b).sum()) for a, b in zip(exact, wanted, strict=True))
+    assert saturated or "depthwise" in op, "no pair saturated: nothing was told apart"
+    tally.check(10)
