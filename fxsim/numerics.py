@@ -105,6 +105,8 @@ class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _among("wide", self.wide, WIDE_SCHEMES)
         _among("rounding", self.rounding, RULES)
         _among("tail", self.tail, RULES)
+        if not 0 <= self.lanes <= 1 << 20:
+            raise ProfileError(f"lanes is {self.lanes}; allowed: 0..{1 << 20}")
         _among("chain", self.chain, CHAINS)
         _among("chain_per_channel", self.chain_per_channel, CHAINS)
 

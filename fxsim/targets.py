@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from fxsim import hwfiles
 from fxsim.cost import mcu_targets
+from fxsim.cost.mcu_library import load_library
 from fxsim.cost.profiles import Accelerator, Dsp, Mcu, Overlap, Profile, Systolic, load
 from fxsim.cost.quantity import Constant
 from fxsim.errors import ProfileError, listed
@@ -47,6 +48,18 @@ def describe_targets() -> tuple[list[str], list[list[str]]]:
         p = t.profile
         rows.append([name, t.kind, p.description, f"{p.clock.value / 1e6:g} MHz", f"{p.peak_macs.value:g}", p.evidence])
     return ["target", "kind", "what", "clock", "MAC/cycle", "evidence"], rows
+
+
+def describe_libraries() -> tuple[list[str], list[list[str]]]:
+    """The headings and rows of a table of all shipped kernel libraries, and what each was measured on."""
+    measured = {t: b["latency"] for t, b in mcu_targets.evidence().items() if "latency" in b}
+    rows = []
+    for name in hwfiles.names("library"):
+        found = load_library(hwfiles.find("library", name))
+        runs = [c for c in sorted(mcu_targets.cores()) if mcu_targets.runs(c, name)]
+        known = [f"{c}: {b.median:.0%}, {b.p90:.0%}" for c in runs if (b := measured.get(f"{c}+{name}"))]
+        rows.append([name, ", ".join(found.aliases), found.description, ", ".join(runs), "; ".join(known) or "unvalidated"])
+    return ["library", "also", "what", "cores", "error: median, 90 %"], rows
 
 
 def overlapped(target: Target, overlap: str) -> Target:
@@ -131,8 +144,10 @@ def load_target(name_or_path: str | Path) -> Target:
         ProfileError: if there is none, or its profile is not sound.
     """
     text = str(name_or_path)
-    if not text.lower().endswith(".toml") and mcu_targets.is_core(text):
-        return Target(mcu_targets.named(text))
+    file = text.lower().endswith(".toml")
+    core = mcu_targets.of_file(Path(text)) if file else mcu_targets.named(text) if mcu_targets.is_core(text) else None
+    if core is not None:
+        return Target(core)
     array = SYSTOLIC.fullmatch(text)
     text, at, within = text.partition("@")
     path = Path(text) if text.lower().endswith(".toml") else _file_of("systolic-32x32-os" if array else text)

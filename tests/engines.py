@@ -90,22 +90,17 @@ def litert_xnnpack_sequence(content: bytes, sequence: Sequence[Inputs]) -> list[
     return results
 
 
-def litert_delegated(content: bytes) -> int:
-    """How many layers of the model LiteRT's XNNPACK delegate computes.
+def litert_delegated(content: bytes) -> bool:
+    """True if LiteRT's XNNPACK delegate computes any layer of the model.
 
     Raises:
         Refused: if the engine does not take the model.
     """
     litert = _litert()
     with _refusals():
-        counts = []
-        for resolver in ("BUILTIN", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"):
-            engine = litert.Interpreter(
-                model_content=content, experimental_op_resolver_type=getattr(litert.OpResolverType, resolver)
-            )
-            engine.allocate_tensors()
-            counts.append([d["op_name"] for d in engine._get_ops_details()].count("DELEGATE"))
-        return counts[0] - counts[1]
+        engine = litert.Interpreter(model_content=content, num_threads=1)
+        engine.allocate_tensors()
+    return any(d["op_name"] == "DELEGATE" for d in engine._get_ops_details())
 
 
 def _litert() -> Any:

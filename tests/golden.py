@@ -22,7 +22,7 @@ MODELS = (
     *(
         "ad01_int8 resnet8_int8 kws_int8 vww_int8 str_ww_int8 hey_jarvis_stream okay_nabu_stream micro_speech "
         "hello_world_int8 simple_add rock_paper_scissors magic_wand autoencoder fingerprint kws_mobilenetv2 mobilenet_v2 "
-        "ad_float_io keyword_svdf mnist_lstm_int8 dtln_lstm"
+        "ad_float_io keyword_svdf mnist_lstm_int8 dtln_lstm ad01_hybrid"
     ).split(),
     *(f"seanet/seanet_{op}{n}" for op, numbers in _SEANET.items() for n in numbers),
 )

@@ -114,17 +114,3 @@ def test_errors_name_file_place_and_what_is_allowed(tmp_path):
     with pytest.raises(ModelError, match="cannot be read"):
         (tmp_path / "dir.tflite").mkdir()
         fxsim.read(tmp_path / "dir.tflite")
-
-
-@pytest.mark.corpus
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("ad01_hybrid", r"FULLY_CONNECTED.*is float32; supported: 'int8'"),
-        ("dtln_lstm", r"op UNIDIRECTIONAL_SEQUENCE_LSTM is not supported; supported: 'ADD'"),
-        ("keyword_svdf", r"op SVDF is not supported"),
-    ],
-)
-def test_what_is_not_supported_is_named(corpus, name, message):
-    with pytest.raises(fxsim.UnsupportedOp, match=message):
-        fxsim.read(corpus / "models" / f"{name}.tflite")

@@ -167,6 +167,26 @@ def run_single() -> None:
         inner(test_requantize.test_single_rounding_is_one_rounding)(rule, acc, 3 << 29, shift)
 
 
+WIDE = (-(2**47), -(2**33) - 1, -3, -2, -1, 0, 1, 2, 3, 2**31, 2**46 + 12345, 2**47 - 1)
+FACTORS = (2**30, 2**30 + 2**15 - 1, 2**30 + 2**15, 3 << 29, 0x7FFEFFFF, 0x7FFF0000, 2**31 - 1)
+
+
+def run_reduced() -> None:
+    for acc, q, shift in product(WIDE, FACTORS, (-31, -20, -1, 0, 1, 14)):
+        inner(test_requantize.test_reduced_multiplier_equals_tflite_text)(acc, q, shift)
+
+
+def run_halved() -> None:
+    for acc, q, shift in product(WIDE, FACTORS, (-31, -20, -1, 0, 1, 13)):
+        inner(test_requantize.test_both_wide_schemes_agree_within_31_bits)(acc, q, shift)
+    test_requantize.test_wide_schemes_part_beyond_31_bits()
+
+
+def run_fifteen() -> None:
+    for q in FACTORS:
+        inner(test_requantize.test_fifteen_bits_are_rounded_and_limited)(q)
+
+
 def run_high() -> None:
     for a, q in product((-(2**31), -3, -1, 0, 1, 3, 2**31 - 1), (2**30, 3 << 29, 2**31 - 1)):
         inner(test_requantize.test_high_multiply_is_nearest_ties_up)(a, q)
@@ -220,6 +240,9 @@ SUBJECTS: list[tuple[Callable[..., Any], Callable[[Callable[..., Any]], None]]] 
     (cast.cast, test_overflow.check_cast),
     (requantize.double_rounding, partial(in_requantize, "double_rounding", run_double)),
     (requantize.single_rounding, partial(in_requantize, "single_rounding", run_single)),
+    (requantize.reduced_multiplier, partial(in_requantize, "reduced_multiplier", run_reduced)),
+    (requantize.reduced_multiplier_halved, partial(in_requantize, "reduced_multiplier_halved", run_halved)),
+    (requantize.fifteen_bits, partial(in_requantize, "fifteen_bits", run_fifteen)),
     (requantize.high_multiply, partial(in_requantize, "high_multiply", run_high)),
     (bounds.bits_needed, partial(in_requantize, "bits_needed", run_bits)),
     (bounds.dot_range, partial(in_requantize, "dot_range", run_dot)),

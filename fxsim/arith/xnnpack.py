@@ -28,7 +28,7 @@ def convert_multiplier(ratio: float) -> int:
 
 
 def convert(value: int, multiplier: int) -> int:
-    """``value * multiplier / 256``, nearest, ties toward plus infinity: a conversion; a leaky ReLU with one multiplier a sign."""
+    """``value * multiplier / 256``, nearest, ties toward plus infinity."""
     return shift_right(ties_pos, value * multiplier, CONVERT_BITS)
 
 
@@ -37,13 +37,27 @@ def weighted_sum(a: int, b: int, a_multiplier: int, b_multiplier: int, shift: in
     return shift_right(ties_pos, a * a_multiplier + b * b_multiplier, shift)
 
 
-def mean_parameters(x_scale: float, x_zero: int, output_scale: float, output_zero: int, count: int) -> tuple[float, float]:
+def mean_parameters(
+    x_scale: float, x_zero: int, output_scale: float, output_zero: int, count: int
+) -> tuple[float, float]:
     """``(scale, offset)`` in float32: the mean of ``count`` values is ``rint(sum * scale + offset)``.
 
     The zero points are in the offset, which is no integer.
     """
     scale = float32(float32(x_scale / output_scale) * float32(1.0 / count))
-    return scale, float32(output_zero - float32(float32(float(count * x_zero)) * scale))
+    return scale, _offset(scale, x_zero, output_zero, count)
+
+
+def sum_parameters(
+    x_scale: float, x_zero: int, output_scale: float, output_zero: int, count: int
+) -> tuple[float, float]:
+    """``(scale, offset)`` in float32: the sum of ``count`` values is ``rint(sum * scale + offset)``."""
+    scale = float32(x_scale / output_scale)
+    return scale, _offset(scale, x_zero, output_zero, count)
+
+
+def _offset(scale: float, x_zero: int, output_zero: int, count: int) -> float:
+    return float32(output_zero - float32(float32(float(count * x_zero)) * scale))
 
 
 def affine_or_limit(value: float, scale: float, offset: float, low: int, high: int) -> int:

@@ -1,1 +1,1 @@
-"""Cycles, memory traffic, energy and memory needs of a layer on a target. Knows no values and no numerics."""
+"""Cycles, memory traffic, energy and memory needs of a layer on a target. Knows no numerics, and of values only weights."""

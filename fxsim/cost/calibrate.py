@@ -24,7 +24,7 @@ NOISE = 0.06
 """relative error of a measured row that is taken for chance"""
 SPREAD = {"conv": 0.25, "pointwise": 0.25, "depthwise": 0.4, "dense": 0.3, "other": 0.1}
 """how far the factor of one type of layer may stray from the others' (standard deviation of its logarithm)"""
-COMMON = 0.5
+COMMON = 1.0
 """how far all factors together may stray from the prior"""
 STEPS = 60
 

@@ -1,4 +1,7 @@
-"""The cost of every layer of a graph on a target: node -> Work -> traffic, cycles, energy. No values, no numerics."""
+"""The cost of every layer of a graph on a target: node -> Work -> traffic, cycles, energy. No numerics.
+
+No values either, but for weights where they decide the cost: an NPU's compiler stores them compressed.
+"""
 
 from fxsim.cost import dsp, host, mcu, npu, systolic
 from fxsim.cost.ethos_graph import surroundings
@@ -54,10 +57,10 @@ def estimate_work(
     else:
         raise FxsimError(f"{profile.name}: no host core for work that the accelerator does not run; got {core!r}")
     early, known = (setting.slack, setting.weights is not None) if setting else (0, False)
-    speeds = profile.bytes_per_cycle
-    return verify(
-        work, result, peak_macs=peak_macs(profile, work), bytes_per_cycle=speeds, early_cycles=early, compressed=known
-    )
+    speeds, peak = profile.bytes_per_cycle, peak_macs(profile, work)
+    if machine and npu.sparse(machine, setting):
+        peak *= 2
+    return verify(work, result, peak_macs=peak, bytes_per_cycle=speeds, early_cycles=early, compressed=known)
 
 
 def peak_macs(profile: Profile, work: Work) -> float:
@@ -98,10 +101,9 @@ def estimate_graph(graph: Graph, profile: Profile, core: Mcu | None = None) -> t
     machine = npu.machine_of(profile) if isinstance(profile, Npu) else None
     around = surroundings(graph, on, chains=machine.core.wide) if machine else (None,) * len(on)
     slack = 0
-    for node, work, runs, near in zip(graph.nodes, works, on, around, strict=True):
+    for node, asked, runs, near in zip(graph.nodes, works, on, around, strict=True):
         setting = npu.Setting(*near, slack) if near else None
-        if setting and setting.surroundings.done:
-            work = Work("none")
+        work = Work("none") if setting and setting.surroundings.done else asked
         key = work, runs, setting
         if key not in seen:
             seen[key] = estimate_work(work, profile, core, accelerated=runs, machine=machine, setting=setting)

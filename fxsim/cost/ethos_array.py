@@ -10,7 +10,6 @@ from typing import NamedTuple
 from fxsim.cost import quantity as q
 from fxsim.cost.quantity import Struct
 
-
 CHANNELS_PER_PASS = 32
 """input channels (8-bit) that one pass over a block reduces"""
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fxsim.cost.ethos_array import Core, Size
+from fxsim.cost.ethos_array import CHANNELS_PER_PASS, Core, Size
 from fxsim.cost.ethos_ops import Operation
 from fxsim.cost.layer import ceil_div
 from fxsim.model.qtype import Array
@@ -29,6 +29,8 @@ LIMIT = Size(32, 64, 128)
 WIDE_LIMIT = Size(128, 128, 1024)
 DEPTH_STEP = 16
 SUB_KERNEL = 8
+MOVED = Size(4, 4, 128)
+"""the block of a transposition"""
 SIDES = (1, 2, 4, 8, 16, 32, 64)
 DEPTHS = (16, 32, 128)
 
@@ -57,7 +59,7 @@ def by_part(op: Operation, core: Core, *, sparse: bool = False) -> bool:
     if core.wide:
         unit, least = (10, 4) if sparse else (5, 2)
         taps = n // unit * unit + max(n % unit, least)
-        return c / _up(c, 16) * (n / taps) >= c / _up(c, 128 if sparse else 64)
+        return bool(c / _up(c, 16) * (n / taps) >= c / _up(c, 128 if sparse else 64))
     deep, part = (32, 4) if op.input_bits == 8 else (16, 2)
     return bool(c <= 8 or c / _up(c, 8) * (n / _up(n, part)) >= c / _up(c, deep))
 
@@ -65,8 +67,7 @@ def by_part(op: Operation, core: Core, *, sparse: bool = False) -> bool:
 def micro_of(op: Operation, core: Core) -> Size:
     """The micro-block that wastes least of the outputs."""
     bits = min(op.input_bits // 16, 2)
-    kind = "elementwise" if op.kind == "move" else op.kind
-    fit = [m.size for m in core.micro if kind in m.kinds[bits]] or [core.micro[0].size]
+    fit = [m.size for m in core.micro if op.kind in m.kinds[bits]] or [core.micro[0].size]
 
     def waste(u: Size) -> int:
         return int(_up(op.output.h, u.h) * _up(op.output.w, u.w) * _up(op.output.d, u.d))
@@ -78,7 +79,8 @@ def input_depth(op: Operation, core: Core, micro: Size, *, part: bool, sparse: b
     """Channels of an input block of an operation that sums over channels."""
     c = op.input.d
     if not core.wide:
-        return int(_up(min(c, 16), 4)) if op.input_bits == 16 else int(_up(min(c, 16 if part else 32), core.input_micro))
+        most, unit = (16, 4) if op.input_bits == 16 else (16 if part else 32, core.input_micro)
+        return int(_up(min(c, most), unit))
     if part:
         return 16
     if op.input_bits == 32 or (core.macs <= 256 and micro.d == 16 and not sparse):
@@ -102,7 +104,7 @@ def _unit(core: Core, micro: Size, depth_bits: int) -> tuple[int, int, int]:
 
 def _fits_banks(op: Operation, core: Core, ib: Any, ib_depth: Any, out: Any, depth: Any, lookup: bool) -> Any:  # noqa: ANN401
     bank, banks, output_banks, end_banks, i8, i16, i32, e8, e16, a32, a40 = core.banks
-    elementwise = op.kind in ("elementwise", "move")
+    elementwise = op.kind == "elementwise"
     granule = {8: (i8, e8), 16: (i16, e16)}.get(op.input_bits, (i32, i32))[elementwise]
     wide = op.input_bits == 16 and op.kind in ("conv", "depthwise", "sum") and op.scaled
     used = _up(-(-ib * _up(ib_depth * (op.input_bits // 8), 8) // bank) * 2, granule)
@@ -115,7 +117,7 @@ def _fits_banks(op: Operation, core: Core, ib: Any, ib_depth: Any, out: Any, dep
 
 
 def _fits_buffers(op: Operation, core: Core, ib: Any, ib_depth: Any, out: Any, depth: Any, copies: int) -> Any:  # noqa: ANN401
-    if op.kind in ("elementwise", "move"):
+    if op.kind == "elementwise":
         return out * _up(depth, DEPTH_STEP) * (op.output_bits // 8) <= core.buffers[4]
     wide = op.input_bits == 16 and op.kind in ("conv", "depthwise") and op.scaled
     held = ib * ib_depth
@@ -140,69 +142,116 @@ def _depths(op: Operation, core: Core, micro: Size, limit: int) -> list[int]:
     return found or [end]
 
 
+class _Grid(NamedTuple):
+    """All blocks of the search, as arrays that broadcast over depth, height and width."""
+
+    h: Array
+    w: Array
+    d: Array
+    rows: Array
+    """rows that hold anything"""
+    input_h: Array
+    input_w: Array
+    input_d: Array
+    held_d: Array
+    """channels of an input block with what they are rounded up to"""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Depths, heights, widths."""
+        return self.d.size, self.h.size, self.w.size
+
+
+def _grid(op: Operation, core: Core, micro: Size, big: Size, *, part: bool, sparse: bool) -> _Grid:
+    ofm, limit = op.output, WIDE_LIMIT if core.wide else LIMIT
+    depths = np.array(_depths(op, core, micro, limit.d))
+    h = np.arange(micro.h, _up(min(ofm.h, limit.h), micro.h) + 1, micro.h)[None, :, None]
+    w = np.arange(micro.w, _up(min(ofm.w, limit.w), micro.w) + 1, micro.w)[None, None, :]
+    d = depths[:, None, None]
+    fixed = input_depth(op, core, micro, part=part, sparse=sparse)
+    unit_h, unit_w, unit_d = _unit(core, micro, (int(depths[0]) if op.per_channel else fixed) * op.input_bits)
+    reach = [min(r, SUB_KERNEL) for r in op.reach]
+    input_h = _up((h - 1) * op.stride[0] + reach[0], unit_h)
+    input_w = _up((w - 1) * op.stride[1] + reach[1], unit_w)
+    depth = d if op.per_channel else np.full_like(d, fixed)
+    held = np.minimum(depth, big.d) if core.wide and not op.per_channel else depth
+    rows = np.minimum(h, ofm.h) if ofm.h == 1 and op.kernel[0] == 1 and micro.h == 2 else h
+    return _Grid(h, w, d, rows, input_h, input_w, depth, _up(held, unit_d * 8 // op.input_bits or 1))
+
+
+def _fits(op: Operation, core: Core, g: _Grid) -> Array:
+    area = g.input_h * g.input_w
+    if core.wide:
+        fits = _fits_buffers(op, core, area, g.held_d, g.h * g.w, g.d, 2)
+        if not fits.any():
+            fits = _fits_buffers(op, core, area, g.held_d, g.h * g.w, g.d, 1)
+    else:
+        fits = _fits_banks(op, core, area, g.input_d, g.rows * g.w, g.d, op.stage == "lookup")
+    return np.broadcast_to(fits, g.shape)
+
+
+def _cost(op: Operation, g: _Grid, big: Size) -> Array:
+    """Elements that a block fetches for each output, in the single precision and the order of Vela's search."""
+    f4, ofm = np.float32, op.output
+    area = g.input_h * g.input_w
+    if op.kind == "elementwise":
+        cost = f4(ofm.elements) / (g.h * g.w * g.d).astype(f4)
+    else:
+        positions = -(-ofm.h // g.rows) * -(-ofm.w // g.w)
+        weights = ((op.taps if op.weights else 0) * big.d * positions).astype(f4)
+        if op.kind != "depthwise":
+            weights = weights * ((f4(ofm.d) / g.d.astype(f4)) * g.d.astype(f4))
+        repeats = ceil_div(op.reach[0], SUB_KERNEL) * ceil_div(op.reach[1], SUB_KERNEL)
+        read = (area * big.d * repeats).astype(f4) * (f4(ofm.w) / g.w.astype(f4)) * (f4(ofm.h) / g.rows.astype(f4))
+        if not op.per_channel:
+            read = read * (-(-ofm.d // g.d)).astype(f4)
+        cost = (read + weights) / f4(ofm.elements)
+    cost = np.broadcast_to(cost, g.shape)
+    return np.where(big.elements < area * g.input_d * 2, cost / f4(2), cost)
+
+
+def _long_rows(op: Operation, core: Core, micro: Size) -> Block:
+    """A U85's block of an elementwise operation: rows as long as the output memory, of more channels if the layer's end."""
+    h, wide = (min(_up(n, u), most) for n, u, most in zip(op.output[:2], micro[:2], WIDE_LIMIT[:2], strict=True))
+    w, d = core.buffers[4] * 8 // op.output_bits // DEPTH_STEP, DEPTH_STEP
+    more = min(w // max(min(w, wide), micro.w), ceil_div(min(op.output.d, WIDE_LIMIT.d), DEPTH_STEP))
+    if more > 1:
+        w, d = w // more, d * more
+    size = Size(h, _up(w, micro.w), d)
+    return Block(size, size, micro)
+
+
 @lru_cache(maxsize=4096)
 def compiler_block(op: Operation, core: Core, *, sparse: bool = False) -> Block:
     """The block that Vela would choose."""
-    f4 = np.float32
-    micro, part = micro_of(op, core), by_part(op, core, sparse=sparse)
-    limit = WIDE_LIMIT if core.wide else LIMIT
-    ofm, big = op.output, op.input
+    if op.kind == "move":
+        return Block(MOVED, MOVED._replace(d=CHANNELS_PER_PASS), core.micro[0].size)
+    micro, part, big = micro_of(op, core), by_part(op, core, sparse=sparse), op.input
     if op.second is not None and not op.chained and op.second.elements > big.elements:
         big = op.second
-    hs = np.arange(micro.h, _up(min(ofm.h, limit.h), micro.h) + 1, micro.h)
-    ws = np.arange(micro.w, _up(min(ofm.w, limit.w), micro.w) + 1, micro.w)
-    ds = np.array(_depths(op, core, micro, limit.d))
-    h, w, d = hs[None, :, None], ws[None, None, :], ds[:, None, None]
-    fixed = input_depth(op, core, micro, part=part, sparse=sparse)
-    unit_h, unit_w, unit_d = _unit(core, micro, (int(ds[0]) if op.per_channel else fixed) * op.input_bits)
-    reach = [min(r, SUB_KERNEL) for r in op.reach]
-    ih = _up((h - 1) * op.stride[0] + reach[0], unit_h)
-    iw = _up((w - 1) * op.stride[1] + reach[1], unit_w)
-    depth = d if op.per_channel else np.full_like(d, fixed)
-    held = _up(np.minimum(depth, big.d) if core.wide and not op.per_channel else depth, unit_d * 8 // op.input_bits or 1)
-    rows = np.minimum(h, ofm.h) if ofm.h == 1 and op.kernel[0] == 1 and micro.h == 2 else h
-    shape = (len(ds), len(hs), len(ws))
-    if core.wide:
-        fits = _fits_buffers(op, core, ih * iw, held, h * w, d, 2)
-        if not fits.any():
-            fits = _fits_buffers(op, core, ih * iw, held, h * w, d, 1)
+    if core.wide and op.kind == "elementwise":
+        return _long_rows(op, core, micro)
+    g = _grid(op, core, micro, big, part=part, sparse=sparse)
+    fits = _fits(op, core, g)
+    cost = np.where(fits, _cost(op, g, big), np.float32(np.inf))
+    if core.wide and op.per_channel and op.kind != "elementwise" and fits.flat[-1]:
+        z, y, x = (n - 1 for n in g.shape)  # a U85 takes the whole layer where it can
     else:
-        fits = _fits_banks(op, core, ih * iw, depth, rows * w, d, op.stage == "lookup")
-    outputs = f4(ofm.elements)
-    if op.kind in ("elementwise", "move"):
-        cost = outputs / (h * w * d).astype(f4)
-    else:
-        taps = op.taps if op.weights else 0
-        positions = -(-ofm.h // rows) * -(-ofm.w // w)
-        fetched = (taps * big.d * positions).astype(f4)
-        if op.kind != "depthwise":
-            fetched = fetched * ((f4(ofm.d) / d.astype(f4)) * d.astype(f4))
-        repeats = ceil_div(op.reach[0], SUB_KERNEL) * ceil_div(op.reach[1], SUB_KERNEL)
-        read = (ih * iw * big.d * repeats).astype(f4) * (f4(ofm.w) / w.astype(f4)) * (f4(ofm.h) / rows.astype(f4))
-        if not op.per_channel:
-            read = read * (-(-ofm.d // d)).astype(f4)
-        cost = (read + fetched) / outputs
-    cost = np.broadcast_to(cost, shape)
-    cost = np.where(big.elements < ih * iw * depth * 2, cost / f4(2), cost)
-    fits = np.broadcast_to(fits, shape)
-    cost = np.where(fits, cost, f4(np.inf))
-    if core.wide and op.per_channel and op.kind != "elementwise" and fits.ravel()[-1]:
-        cost = np.full(shape, f4(1))  # a U85 takes the whole layer where it can
-        cost.flat[-1] = 0
-    z, y, x = _first_or_coverage(cost, hs, ws, np.broadcast_to(ih, shape), np.broadcast_to(iw, shape), big)
-    block = Size(int(hs[y]), int(ws[x]), int(ds[z]))
-    inside = Size(int(ih[0, y, 0]), int(iw[0, 0, x]), int(depth[z, 0, 0]))
-    return Block(block, inside, micro, part, sparse)
+        z, y, x = _first_or_coverage(cost, g, big)
+    output = Size(int(g.h.flat[y]), int(g.w.flat[x]), int(g.d.flat[z]))
+    return Block(
+        output, Size(int(g.input_h.flat[y]), int(g.input_w.flat[x]), int(g.input_d.flat[z])), micro, part, sparse
+    )
 
 
-def _first_or_coverage(cost: Array, hs: Array, ws: Array, ih: Array, iw: Array, ifm: Size) -> tuple[int, int, int]:
+def _first_or_coverage(cost: Array, g: _Grid, ifm: Size) -> tuple[int, int, int]:
     """The first of the cheapest blocks, or one of at most 4x4 of the same cost that covers most of the input."""
     ties = np.flatnonzero(cost == cost.min())
     best, least = int(ties[0]), float("inf")
     for i in ties[1:]:
         _, y, x = np.unravel_index(i, cost.shape)
-        if hs[y] <= 4 and ws[x] <= 4:
-            covered = min(int(ih.flat[i]), ifm.h) * min(int(iw.flat[i]), ifm.w)
+        if g.h.flat[y] <= 4 and g.w.flat[x] <= 4:
+            covered = min(int(g.input_h.flat[y]), ifm.h) * min(int(g.input_w.flat[x]), ifm.w)
             share = float(np.float32(ifm.h * ifm.w) / np.float32(max(covered, 1)))
             if share <= least:
                 best, least = int(i), share
@@ -224,7 +273,8 @@ def candidates(op: Operation, core: Core) -> tuple[Block, ...]:
         u = m.size
         sides = [[s for s in SIDES if u[i] <= s <= limit[i] and s < 4 * max(op.output[i], u[i])] for i in (0, 1)]
         depths = sorted({u.d, *(d for d in DEPTHS if u.d <= d < 4 * max(op.output.d, u.d))})
-        for part, h, w, d in product((False, True) if op.kind == "conv" else (False,), *sides, depths):
+        orders = (False, True) if op.kind == "conv" else (False,)
+        for part, (h, w, d) in product(orders, product(*sides, depths)):
             depth = d if op.per_channel else input_depth(op, core, u, part=part)
             unit_h, unit_w, _ = _unit(core, u, depth * op.input_bits)
             reach = [min(r, SUB_KERNEL) for r in op.reach]

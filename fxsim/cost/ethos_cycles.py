@@ -159,15 +159,15 @@ def operation_cycles(op: Operation, block: Block, core: Core, t: Transfers) -> O
     rate = output_rate(op, core)
     if op.kind == "elementwise":
         elements = op.output.h * op.output.w * (op.output.d if op.linear_output else ceil_div(op.output.d, 16) * 16)
-        out = math.ceil(rate * elements)
-        command = math.ceil((max(t.input, t.output) / block.output.elements + rate) / 4 * elements)
-        return OperationCycles(max(out, command), 0, out, command)
+        stage = math.ceil(rate * elements)
+        issued = math.ceil((max(t.input, t.output) / block.output.elements + rate) / 4 * elements)
+        return OperationCycles(max(stage, issued), 0, stage, issued)
     n = block_count(op, block, core)
     compute = math.ceil(rate * ofm.elements)
-    out = max(float(compute), t.scale * ofm.d) if op.bias else compute
+    out = max(float(compute), t.scale * ofm.d) if op.bias else float(compute)
     mac = mac_cycles(op, block, core)
     moved = abs(t.output - t.input) if n > 1 else 0
     command = (moved + mac + out) / 4
-    a, b = max(mac, command), max(out, command)
+    a, b = max(float(mac), command), max(out, command)
     total = int(a * n) + b if a > b else b * n + a
     return OperationCycles(int(total) + t.input + t.output, int(mac * n + out), int(compute * n + mac), int(command))

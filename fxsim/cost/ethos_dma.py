@@ -19,7 +19,9 @@ SLICE = 16
 """channels of the smallest slice"""
 MANY_BLOCKS = 2
 STARTUP = 1000
-"""cycles before a long operation that do not matter"""
+"""cycles of a slice before a long operation that do not matter"""
+MARGIN = 1.02
+"""a copy that costs so much more still pays: slices overlap better than is estimated"""
 COPY, WEIGHTS, WRITE = 0, 2, 6
 """the entries of a port's channels that copies, weights and writes use"""
 
@@ -86,13 +88,13 @@ def in_place(s: Stored, refetch: int, cycles: int, source: Port) -> WeightPlan:
     return WeightPlan(flows, slack=cycles)
 
 
-def copies(s: Stored, refetch: int, cycles: int, source: Port, fast: Port, slack: int | None) -> bool:
+def copies(s: Stored, refetch: int, cycles: int, source: Port, fast: Port, slack: int) -> bool:
     """True if the weights go through the faster memory; ``cycles`` is the operation that reads them in place."""
     if source.name == fast.name:
         return False
     unmoved, staged = refetch * _read_cycles(source, s.bytes), refetch * _read_cycles(fast, s.bytes)
-    if staged >= unmoved or slack is None:
-        return refetch > 1 and staged < unmoved
+    if staged >= unmoved:
+        return False
     full = _copy_cycles(source, fast, s.bytes)
     if refetch == 1:
         quick = staged + max(full - slack, 0) < unmoved or s.channels // s.block_channels > MANY_BLOCKS
@@ -100,8 +102,8 @@ def copies(s: Stored, refetch: int, cycles: int, source: Port, fast: Port, slack
     smallest = full * min(SLICE, s.channels) / s.channels
     early = slack or (STARTUP if smallest < unmoved / 10 or smallest <= STARTUP else 0)
     exposed = max(smallest - early, 0)
-    noise = cycles > unmoved and exposed < STARTUP
-    return max(cycles + (0 if noise else exposed), staged) <= max(cycles, unmoved)
+    noise = cycles > unmoved and exposed < STARTUP * (2 if s.channels > SLICE else 1)
+    return max(cycles + (0 if noise else exposed), staged) <= MARGIN * max(cycles, unmoved)
 
 
 def copied(s: Stored, refetch: int, cycles: int, source: Port, fast: Port, slack: int | None) -> WeightPlan:
@@ -116,6 +118,8 @@ def copied(s: Stored, refetch: int, cycles: int, source: Port, fast: Port, slack
         return WeightPlan(_copied(s, s.weight_bytes, refetch, source, fast), _copy_cycles(source, fast, first), full,
                           cycles, 0, again)  # fmt: skip
     before = min(s.channels, max(SLICE, int(s.channels * min(slack / full, 1.0)) // SLICE * SLICE))
+    if cycles > refetch * _read_cycles(source, s.bytes) and full - slack < STARTUP:
+        before = s.channels
     rest, last, slices = s.channels - before, cycles, [before]
     if rest:
         under = max(SLICE, s.channels * (cycles * before // s.channels) // full)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fxsim.cost.ethos_array import Size
-from fxsim.cost.ethos_ops import FREE, Surroundings
+from fxsim.cost.ethos_ops import BRICK, FREE, Surroundings
 from fxsim.cost.ethos_weights import Weights
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.live import works as works_of
@@ -20,7 +20,7 @@ from fxsim.model.work import Work
 MACS = ("conv", "depthwise", "dense")
 FUSES = (*MACS, "pool", "elementwise")
 """layers that may read a table on their way out"""
-BRICK = 16
+JOINS = ("CONCATENATION", "PACK")
 
 
 def size_of(shape: Shape) -> Size:
@@ -121,6 +121,8 @@ def _formats(graph: Graph, on_npu: Sequence[bool], roles: _Roles) -> tuple[set[i
             if not npu:
                 outer.add(roles.root(i))
             seen.setdefault(roles.root(i), set()).add(_seen_shape(graph, node, roles.unpadded.get(i, i)))
+        if node.op == "TRANSPOSE":
+            linear.update(roles.root(i) for i in used)
         if node.op in FREE and any(graph.tensors[i].shape and graph.tensors[i].shape[-1] % BRICK for i in used):
             linear.update(roles.root(i) for i in used)
     linear |= outer | {i for i, shapes in seen.items() if len(shapes) > 1}
@@ -171,10 +173,13 @@ def surroundings(
             second = size_of(graph.tensors[roles.chained[at]].shape)
         source, target = roles.root(node.inputs[0]), roles.root(node.outputs[0])
         stored = graph.tensors[roles.unpadded.get(node.inputs[0], node.inputs[0])]
-        in_place = node.op in FREE and not (source in outer and target in outer)
+        made, in_place = graph.tensors[node.outputs[0]], node.op in FREE and target not in outer
+        if node.op in JOINS:  # what others made must be copied to where it belongs
+            copied = [i for i in maps if roles.root(i) in outer and not graph.tensors[i].constant]
+            made, in_place = graph.tensors[copied[0]] if copied else made, not copied
         about = Surroundings(
             node.op,
-            size_of(graph.tensors[node.outputs[0]].shape),
+            size_of(made.shape),
             size_of(stored.shape),
             second,
             linear_input=source in linear,

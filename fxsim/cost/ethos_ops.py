@@ -7,7 +7,8 @@ conv, dense            one convolution; a depthwise layer with one input channel
 depthwise, pool        one
 elementwise            one, on the output stage alone
 lookup                 a pooling of 1x1 windows that reads a table on its way out
-copy                   the same without a table; a transposition takes as long as reading and writing it
+copy                   the same without a table; a transposition takes as long as reading and writing it,
+                       twice if channels change their place
 reduce                 a depthwise convolution over everything that is reduced, then a 32-bit multiplication
 softmax                28: maximum, subtraction with a table of exponentials, shift, sum, a reciprocal by three steps
                        of Newton and Raphson on 32 bits, multiplication, shift (16 bits: 13, with two tables)
@@ -27,6 +28,8 @@ from fxsim.model.work import Geometry, Work
 Kind = Literal["conv", "depthwise", "pool", "sum", "elementwise", "move"]
 Stage = Literal["unary32", "binary32", "multiply32", "multiply", "add", "max_pool", "other", "lookup"]
 ONE = Size(1, 1, 1)
+BRICK = 16
+"""channels that lie together inside the NPU"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def _bytes_in_bits(bits: int) -> int:
 
 def _windowed(work: Work, g: Geometry, s: Surroundings | None) -> Operation:
     kind: Kind = "pool" if work.kind == "pool" else "depthwise" if work.kind == "depthwise" else "conv"
-    if kind == "depthwise" and g.in_c == 1:
+    if s and kind == "depthwise" and g.in_c == 1:
         kind = "conv"
     bits = _bytes_in_bits(work.activation_bits)
     stage: Stage = "lookup" if s and s.table else "max_pool" if s and s.op in ("MAX_POOL_2D", "MaxPool") else "other"
@@ -141,8 +144,20 @@ def _softmax(shape: Size, bits: int, *, alone: bool) -> tuple[Operation, ...]:
         first = on(full, "add", source=16), on(full, "binary32"), on(full, "binary32", into=16)
         tail = on(full, "multiply32", source=16), on(full, "binary32", into=16)
         return (maximum, *first, replace(total, input_bits=16), clz, *[binary] * 6, *tail)
-    first, shifted = on(full, "lookup", source=bits), on(full, "binary32")
-    return (maximum, first, shifted, total, clz, *[binary] * 20, shifted, shifted, on(full, "binary32", into=bits))
+    looked_up, shifted = on(full, "lookup", source=bits), on(full, "binary32")
+    return (maximum, looked_up, shifted, total, clz, *[binary] * 20, shifted, shifted, on(full, "binary32", into=bits))
+
+
+def _any_shape(s: Surroundings) -> bool:
+    """True for an elementwise layer on short pixels that lie one after the other."""
+    linear = s.linear_input and s.linear_output
+    return (
+        linear
+        and s.input == s.output
+        and s.second in (None, s.output)
+        and s.output.d < BRICK
+        and s.output.elements % BRICK == 0
+    )
 
 
 def _plain(work: Work, s: Surroundings | None) -> tuple[Operation, ...]:
@@ -162,15 +177,16 @@ def _plain(work: Work, s: Surroundings | None) -> tuple[Operation, ...]:
         return mean, scale
     plain = Operation("elementwise", shape, shape, input_bits=bits, output_bits=bits)
     if s and s.op == "TRANSPOSE":
-        return (replace(plain, kind="move", input=source),)
+        turned = replace(plain, kind="move", input=source, linear_input=True, linear_output=True)
+        return (turned,) if s.input.d == s.output.d else (turned, turned)  # two swaps of axes
     if work.kind == "lookup":
         return (replace(plain, kind="pool", stage="lookup"),)
     if work.kind == "copy":
         return (replace(plain, kind="pool"),)
     if s and s.op == "QUANTIZE":
         return (replace(plain, kind="pool"),)
-    if s and s.linear_input and s.linear_output and s.second in (None, shape) and source == shape and shape.elements % 16 == 0 and shape.d < 16:
-        shape = source = Size(1, shape.elements // 16, 16)  # no channel matters: as many as a brick holds
+    if s and _any_shape(s):  # no channel matters: as many as a brick holds
+        shape = source = Size(1, shape.elements // BRICK, BRICK)
         s = replace(s, second=shape if s.second else None)
         plain = replace(plain, output=shape)
     stage: Stage = STAGES.get(s.op, "other") if s else "add"
@@ -195,4 +211,3 @@ def operations(work: Work, s: Surroundings | None = None) -> tuple[Operation, ..
 def batch_of(work: Work) -> int:
     """How often the operations run."""
     return work.geometry.batch if work.geometry is not None else 1
-

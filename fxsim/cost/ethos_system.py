@@ -60,7 +60,7 @@ def composed(raw: dict[str, Any], path: Path, system: str = "", mode: str = "") 
     for name, table in s["memory"].items():
         port = table.get("port")
         if port not in PORTS:
-            raise ProfileError(f"{path}: system {s['name']}: key memory.{name}.port: got {port!r}; allowed: {listed(PORTS)}")
+            raise ProfileError(f"{path}: key memory.{name}.port of its system: got {port!r}; allowed: {listed(PORTS)}")
         holds = [r for r in ROLES if m[r] == port and not (r == "cache" and m["activations"] == port)]
         if not holds:
             continue
@@ -70,8 +70,10 @@ def composed(raw: dict[str, Any], path: Path, system: str = "", mode: str = "") 
     for role in ROLES:
         if m[role] not in PORTS:
             raise ProfileError(f"{file}: key {role}: got {m[role]!r}; allowed: {listed(PORTS)}")
-    own = s["name"] != raw.get("system") or m["name"] != raw.get("mode")
-    full = f"{raw.get('name')}@{s['name']},{m['name']}" if own else raw.get("name")
+    family = str(raw.get("name")).rpartition("-")[0]
+    other = [s["name"].removeprefix(f"{family}-").removeprefix("sys-")] if s["name"] != raw.get("system") else []
+    other += [m["name"]] if m["name"] != raw.get("mode") else []
+    full = f"{raw.get('name')}@{','.join(other)}" if other else raw.get("name")
     text = f"{raw.get('description')}; {s['description']}; {m['description']}"
     return raw | {
         "name": full, "description": text, "system": s["name"], "mode": m["name"], "clock": s["clock"], "memory": memory

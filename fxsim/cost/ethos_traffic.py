@@ -13,10 +13,9 @@ from typing import NamedTuple
 from fxsim.cost.ethos_array import Core, Size
 from fxsim.cost.ethos_blocks import SUB_KERNEL, Block
 from fxsim.cost.ethos_cycles import Transfers, clipped
-from fxsim.cost.ethos_ops import Operation
+from fxsim.cost.ethos_ops import BRICK, Operation
 from fxsim.cost.layer import ceil_div
 
-BRICK = 16
 WIDE_WRITE = 64
 """bytes that an output write joins at most where channels lie one after the other"""
 
@@ -64,7 +63,9 @@ def _burst(port: Port, block: Size, shape: Size, bits: int, cores: int, *, linea
     return max(1, min(port.burst, used // 8))
 
 
-def moved(port: Port, block: Size, shape: Size, bits: int, elements: int, cores: int, *, linear: bool, read: bool) -> int:
+def moved(
+    port: Port, block: Size, shape: Size, bits: int, elements: int, cores: int, *, linear: bool, read: bool
+) -> int:
     """Bytes that pass the port for that many elements, with what bursts lose."""
     return elements * bits // 8 * port.burst // _burst(port, block, shape, bits, cores, linear=linear, read=read)
 

@@ -60,12 +60,12 @@ class Weights:
     def plain_bytes(self, micro_depth: int, input_depth: int, taps: int) -> int:
         """Bytes without a code: a byte for each weight and each zero of the padding, less for at most 16 different ones."""
         o, kh, kw, i = self.values.shape
-        units = ceil_div(o, micro_depth) * micro_depth, ceil_div(kh * kw, taps) * taps, ceil_div(i, input_depth) * input_depth
+        padded = [ceil_div(n, unit) * unit for n, unit in ((o, micro_depth), (kh * kw, taps), (i, input_depth))]
         key = ("distinct",)
         if key not in self.sizes:
             self.sizes[key] = int(np.count_nonzero(np.bincount(self.values.ravel() + ZERO)))
         distinct = self.sizes[key]
-        return units[0] * units[1] * units[2] // (4 if distinct <= 4 else 2 if distinct <= 16 else 1)
+        return padded[0] * padded[1] * padded[2] // (4 if distinct <= 4 else 2 if distinct <= 16 else 1)
 
     def two_of_four(self) -> bool:
         """True if at most two of any four consecutive input channels have a weight."""

@@ -138,7 +138,10 @@ def verify(
         ("cycles >= compute_cycles", e.cycles >= e.compute_cycles),
         ("cycles >= memory_cycles", e.cycles + early_cycles >= e.memory_cycles),
         ("memory_cycles >= bytes / bandwidth of each memory", e.memory_cycles >= max(per_memory.values(), default=0)),
-        ("reads >= inputs and constants", read >= input_footprint_bytes(work) + (0 if compressed else work.constant_bytes)),
+        (
+            "reads >= inputs and constants",
+            read >= input_footprint_bytes(work) + (0 if compressed else work.constant_bytes),
+        ),
         ("writes >= outputs", written >= work.output_bytes),
         ("work is never free", work.kind == "none" or e.cycles > 0),
         ("no negative part", min((v for _, v in e.energy_pj), default=0.0) >= 0),

@@ -40,13 +40,13 @@ def _mac_layer(work: Work, k: MacKernel, mcu: Mcu) -> tuple[float, list[Flow], i
     binary = work.activation_bits == 1 and work.weight_bits == 1
     gathers = k.im2col.value > 0
     gathered = pixels * g.window * g.groups if gathers else 0
-    if binary:
+    wide = mcu.kernel.wide_factor.value if work.activation_bits > 8 else 1.0
+    macs = g.outputs * ceil_div(g.window, int(k.unroll.value)) * int(k.unroll.value)
+    inner = wide * (k.im2col.value * gathered + k.mac.value * macs)
+    if binary:  # a window of few products is done one by one
         words = ceil_div(g.window, WORD)
-        inner = k.im2col.value * ceil_div(gathered, WORD) + mcu.kernel.binary_word.value * words * g.outputs
-    else:
-        wide = mcu.kernel.wide_factor.value if work.activation_bits > 8 else 1.0
-        macs = g.outputs * ceil_div(g.window, int(k.unroll.value)) * int(k.unroll.value)
-        inner = wide * (k.im2col.value * gathered + k.mac.value * macs)
+        packed = k.im2col.value * ceil_div(gathered, WORD) + mcu.kernel.binary_word.value * words * g.outputs
+        inner = min(inner, packed)
     cycles = k.call.value + inner + k.output.value * g.outputs
     passes = ceil_div(g.out_c // g.groups, int(k.input_reuse.value))
     cached = work.weight_bytes <= mcu.constant_cache.value

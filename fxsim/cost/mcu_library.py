@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from fxsim.cost import quantity as q
@@ -131,7 +132,7 @@ class Library(Struct, frozen=True):
     base: str = ""
     live_channels: str = ""
     """why it is taken to drop channels whose weights are all zero; empty: it does not"""
-    isa: dict[str, Counts] = {}
+    isa: dict[str, Counts] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +164,18 @@ class _Pricer:
 def kernels(core: Core, library: Library, counts: Counts) -> McuKernels:
     """The library's kernels in cycles of the core."""
     share = 1 / core.cores.value
+    least = 1 / core.peak_macs.value / min(1.0, counts.wide_factor.value)  # a factor does not lift a core above its peak
 
     def pricer(layer: str) -> _Pricer:
         return _Pricer(core, getattr(library.scale, layer), library.name, share)
 
     def mac(layer: str) -> MacKernel:
         price, n = pricer(layer), getattr(counts, layer)
+        each = price(n.mac, "MAC")
         return MacKernel(
             call=price(counts.call, "call", shared=False),
             im2col=price(n.gather, "element"),
-            mac=price(n.mac, "MAC"),
+            mac=msgspec.structs.replace(each, value=max(each.value, least)),
             output=price(n.output, "output"),
             unroll=n.unroll,
             weight_reuse=n.weight_reuse,

@@ -1,6 +1,7 @@
 """Microcontrollers by name: ``CORE[+LIBRARY][@CLOCK][@VOLTS]``, such as ``cortex-m4+x-cube-ai-9@80MHz@1.8V``."""
 
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -9,7 +10,7 @@ import msgspec
 
 from fxsim import hwfiles
 from fxsim.cost.evidence import ErrorBand
-from fxsim.cost.mcu_library import Core, Library, at, compose, load_core, load_library
+from fxsim.cost.mcu_library import ANY, Core, Library, at, compose, counts_of, load_core, load_library
 from fxsim.cost.profiles import Mcu
 from fxsim.errors import ProfileError, listed
 
@@ -66,13 +67,33 @@ def is_core(name: str) -> bool:
 
 
 @cache
+def runs(core: str, library: str) -> bool:
+    """True if the library has kernels for the core's instruction set."""
+    known = libraries()
+    sets = counts_of(load_library(known[library]), known)
+    return load_core(cores()[core]).isa in sets or ANY in sets
+
+
+@cache
 def _composed(core: str, library: str) -> Mcu:
-    c = load_core(cores()[core])
+    return _with_library(load_core(cores()[core]), library)
+
+
+def of_file(path: Path) -> Mcu | None:
+    """The user's own core in a file, with the library that it names; None if the file holds something else."""
+    try:
+        kind = tomllib.loads(path.read_text(encoding="utf-8")).get("kind")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return None  # whoever reads it next says what is wrong
+    return _with_library(load_core(path), "") if kind == "core" else None
+
+
+def _with_library(c: Core, library: str) -> Mcu:
     known = libraries()
     wanted = library or c.library
     if wanted not in known:
         near = hwfiles.nearest(wanted, list(known))
-        raise ProfileError(f"target {core}+{wanted}: no library {wanted!r}; there are: {listed(sorted(known))}{near}")
+        raise ProfileError(f"target {c.name}+{wanted}: no library {wanted!r}; there are: {listed(sorted(known))}{near}")
     chosen = load_library(known[wanted])
     return compose(c, chosen, known, bands_of(c, chosen))
 

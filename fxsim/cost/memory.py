@@ -118,7 +118,16 @@ def lifetimes(graph: Graph, layers: Sequence[LayerCost]) -> list[Buffer]:
 
 
 def plan(graph: Graph, layers: Sequence[LayerCost]) -> MemoryPlan:
-    """RAM and flash of a graph whose layers cost ``layers``."""
+    """RAM and flash of a graph whose layers cost ``layers``; the same for all targets that need the same scratch."""
+    key = plan, tuple(c.estimate.scratch_bytes for c in layers)
+    if key not in graph.derived:
+        graph.derived[key] = _plan(graph, layers)
+    found = graph.derived[key]
+    assert isinstance(found, MemoryPlan)
+    return found
+
+
+def _plan(graph: Graph, layers: Sequence[LayerCost]) -> MemoryPlan:
     buffers = lifetimes(graph, layers)
     placements, arena = plan_arena(buffers)
     live = tuple(sum(b.size_bytes for b in buffers if b.first <= at <= b.last) for at in range(len(graph.nodes)))

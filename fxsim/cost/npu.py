@@ -115,26 +115,37 @@ def _busy(port: Port, flows: Sequence[Flow], plan: dma.WeightPlan, m: Machine) -
 
 
 def _step(op: Operation, block: Block, m: Machine, ends: tuple[Port, Port], s: dma.Stored, slack: int | None) -> Step:
-    """The cost of an operation with that block; ``slack`` None is a layer on its own."""
+    """The cost of an operation with that block; ``slack`` None is a layer on its own, which takes the better plan."""
     source, target = ends
     sized = op if slack is not None else _filled(op, block)
-    refetch = refetches(op, block)
+    refetch, a = refetches(op, block), access(op, block, m.core, source, target)
+    maps = (Flow(source.name, "ifm", a.input + a.second), Flow(target.name, "ofm", 0, a.output))
 
-    def compute(scales: Port) -> int:
-        return operation_cycles(sized, block, m.core, transfers(sized, block, m.core, source, target, scales)).total
+    def cycles(scales: Port, near: tuple[Port, Port] = ends) -> int:
+        return operation_cycles(sized, block, m.core, transfers(sized, block, m.core, *near, scales)).total
 
-    cycles = compute(m.constants)
-    plan = dma.WeightPlan(slack=cycles)
-    if op.weights and dma.copies(s, refetch, cycles, m.constants, m.maps, slack):
-        cycles = compute(m.maps)
-        plan = dma.copied(s, refetch, cycles, m.constants, m.maps, slack)
-    elif op.weights:
-        plan = dma.in_place(s, refetch, cycles, m.constants)
-    a = access(op, block, m.core, source, target)
-    flows = (Flow(source.name, "ifm", read_bytes=a.input + a.second), Flow(target.name, "ofm", write_bytes=a.output))
-    flows += plan.flows
-    busy = max(_busy(p, flows, plan, m) for p in m.ports)
-    return Step(max(cycles + plan.exposed_cycles, plan.dma_cycles, busy), cycles, plan.slack, flows)
+    def planned(scales: Port, known: int) -> int:
+        """What the compiler takes the operation for while it does not know yet which feature maps will be near."""
+        return known if slack is None or m.maps.name == m.outer.name else cycles(scales, (m.outer, m.outer))
+
+    def step(compute: int, plan: dma.WeightPlan) -> Step:
+        flows = (*maps, *plan.flows)
+        busy = max(_busy(p, flows, plan, m) for p in m.ports)
+        return Step(max(compute + plan.exposed_cycles, plan.dma_cycles, busy), compute, plan.slack, flows)
+
+    def copied() -> Step:
+        near = cycles(m.maps)
+        return step(near, dma.copied(s, refetch, planned(m.maps, near), m.constants, m.maps, slack))
+
+    compute = cycles(m.constants)
+    if not op.weights:
+        return step(compute, dma.WeightPlan(slack=compute))
+    if slack is not None and dma.copies(s, refetch, planned(m.constants, compute), m.constants, m.maps, slack):
+        return copied()
+    straight = step(compute, dma.in_place(s, refetch, compute, m.constants))
+    if slack is not None or m.constants.name == m.maps.name:
+        return straight
+    return min(straight, copied(), key=lambda x: x.cycles)
 
 
 def _filled(op: Operation, block: Block) -> Operation:
@@ -163,7 +174,8 @@ def _encoded(op: Operation, block: Block, core: Core, weights: Weights) -> int:
     wide, narrow = core.wide, op.input_bits == 8
     if op.kind == "depthwise":
         more = next(n for macs, n in DEPTHWISE_PADDING if core.macs <= macs)
-        return weights.encoded_bytes("depthwise", block.micro.d // core.cores or 1, 1, 10 + more if wide else 4, core.cores)
+        micro, taps = (max(1, block.micro.d // core.cores), 10 + more) if wide else (block.micro.d, 4)
+        return weights.encoded_bytes("depthwise", micro, 1, taps, core.cores)
     if block.by_part:
         order, deep, taps = "part", 16 if wide else 8, 5 if wide else 4 if narrow else 2
     else:
@@ -175,11 +187,17 @@ def _encoded(op: Operation, block: Block, core: Core, weights: Weights) -> int:
     return min(coded, FAST_HEADER + weights.plain_bytes(block.micro.d, deep, taps))
 
 
-def _chosen(op: Operation, m: Machine, ends: tuple[Port, Port], work: Work, setting: Setting | None, slack: int) -> Step:
+def sparse(m: Machine, setting: Setting | None) -> bool:
+    """True if the array skips two of four weights of a convolution."""
+    return m.core.wide and setting is not None and setting.weights is not None and setting.weights.two_of_four()
+
+
+def _chosen(
+    op: Operation, m: Machine, ends: tuple[Port, Port], work: Work, setting: Setting | None, slack: int
+) -> Step:
     """The operation with the compiler's block, or on its own with the fastest candidate (of equals, least bytes)."""
     if setting is not None:
-        sparse = m.core.wide and op.kind == "conv" and setting.weights is not None and setting.weights.two_of_four()
-        block = compiler_block(op, m.core, sparse=sparse)
+        block = compiler_block(op, m.core, sparse=op.kind == "conv" and sparse(m, setting))
         return _step(op, block, m, ends, _stored(op, block, m, work, setting.weights), slack)
     blocks = candidates(op, m.core)
     stored = _stored(op, blocks[0], m, work, None)

@@ -8,10 +8,12 @@ field (Hz, B, pJ, ...).
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import msgspec
+
 from fxsim.cost import quantity as q
-from fxsim.cost.evidence import ErrorBand
 from fxsim.cost.ethos_array import CHANNELS_PER_PASS, SharedArray, SplitArray
 from fxsim.cost.ethos_system import composed
+from fxsim.cost.evidence import ErrorBand
 from fxsim.cost.quantity import Struct
 from fxsim.errors import ProfileError, listed
 
@@ -46,7 +48,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     technology: str
     clock: q.Hertz
     peak_macs: q.MacRate
-    error_band: dict[str, ErrorBand] = {}
+    error_band: dict[str, ErrorBand] = msgspec.field(default_factory=dict)
     """how far off estimates were, for ``latency`` and ``energy``; see :mod:`fxsim.cost.evidence`"""
 
     @property

@@ -17,9 +17,9 @@ import numpy as np
 from fxsim.errors import FxsimError, ModelError, UnsupportedOp, listed
 from fxsim.importers.onnx_fold import folded
 from fxsim.importers.onnx_options import CONVERT, HARMLESS, Options
-from fxsim.model.onnx_annotate import annotate
 from fxsim.importers.onnx_tensor import constant, type_of
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
+from fxsim.model.onnx_annotate import annotate
 from fxsim.model.ops import OPS
 from fxsim.model.ops.base import Attributes, Operands
 from fxsim.model.ops.onnx_base import OnnxSpec
@@ -176,7 +176,7 @@ class _File:
         shapes = spec.infer(operands, attributes, len(outputs))
         types = spec.types(operands, attributes, len(outputs))
         value = folded(spec, operands, attributes, options.values) if len(outputs) == 1 else None
-        made = []
+        made: list[int] = []
         for name, qtype, shape in zip(outputs, types, shapes, strict=True):
             self._hold(name, qtype, shape)
             made.append(self._add(name or f"{proto.output[0]}:{len(made)}", qtype, shape, value))

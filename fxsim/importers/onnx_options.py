@@ -49,13 +49,13 @@ class Options:
             raise ModelError(f"attribute {name} is of type {type(value).__name__}; allowed: {kind.__name__}")
         return value
 
-    def int(self, name: str, default: int) -> int:
+    def whole(self, name: str, default: int) -> int:
         """A whole number."""
         value = self._get(name, int, default)
         assert isinstance(value, int)
         return value
 
-    def float(self, name: str, default: float) -> float:
+    def real(self, name: str, default: float) -> float:
         """A float32, as a Python float."""
         value = self._get(name, float, default)
         assert isinstance(value, float)
@@ -67,7 +67,7 @@ class Options:
         assert isinstance(value, str)
         return value
 
-    def ints(self, name: str) -> tuple[int, ...]:
+    def wholes(self, name: str) -> tuple[int, ...]:
         """Whole numbers, none where the attribute is absent."""
         value = self._get(name, tuple, ())
         if any(type(v) is not int for v in value):
@@ -76,12 +76,12 @@ class Options:
 
     def flag(self, name: str, default: bool) -> bool:
         """A 0 or a 1."""
-        return bool(self.int(name, default))
+        return bool(self.whole(name, default))
 
     def as_input(self, name: str, position: int, before: int) -> None:
         """In opsets below ``before``, attribute ``name`` holds what later is input ``position``."""
         if self.opset < before and name in self.values:
-            self.extra[position] = (self.ints(name), "int64")
+            self.extra[position] = (self.wholes(name), "int64")
 
     def finish(self, harmless: tuple[str, ...]) -> None:
         """Refuses attributes that were not asked for.
@@ -100,28 +100,28 @@ def _auto_pad(o: Options) -> AutoPad:
     got = o.text("auto_pad", "NOTSET") or "NOTSET"
     for known in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
         if got == known:
-            return known  # type: ignore[return-value]
+            return known
     raise ModelError(f"auto_pad is {got!r}; allowed: 'NOTSET', 'SAME_UPPER', 'SAME_LOWER', 'VALID'")
 
 
 def _window(o: Options) -> dict[str, Any]:
     return {
-        "kernel": o.ints("kernel_shape"),
-        "strides": o.ints("strides"),
-        "dilations": o.ints("dilations"),
-        "pads": o.ints("pads"),
+        "kernel": o.wholes("kernel_shape"),
+        "strides": o.wholes("strides"),
+        "dilations": o.wholes("dilations"),
+        "pads": o.wholes("pads"),
         "auto_pad": _auto_pad(o),
     }
 
 
 def _conv(o: Options) -> Attributes:
-    if o.int("channels_last", 0):
+    if o.whole("channels_last", 0):
         raise UnsupportedOp("channels_last is 1; supported: 0")
-    return OnnxConv(**_window(o), group=o.int("group", 1))
+    return OnnxConv(**_window(o), group=o.whole("group", 1))
 
 
 def _pool(o: Options) -> Attributes:
-    if o.int("storage_order", 0) or o.int("channels_last", 0):
+    if o.whole("storage_order", 0) or o.whole("channels_last", 0):
         raise UnsupportedOp("storage_order or channels_last is 1; supported: 0")
     return OnnxPool(
         **_window(o), ceil_mode=o.flag("ceil_mode", False), count_include_pad=o.flag("count_include_pad", False)
@@ -129,18 +129,18 @@ def _pool(o: Options) -> Attributes:
 
 
 def _gemm(o: Options) -> Attributes:
-    return Gemm(o.float("alpha", 1.0), o.float("beta", 1.0), o.flag("transA", False), o.flag("transB", False))
+    return Gemm(o.real("alpha", 1.0), o.real("beta", 1.0), o.flag("transA", False), o.flag("transB", False))
 
 
 def _linear(o: Options) -> Attributes:
-    code = o.int("output_dtype", 0)
-    if o.int("precision", 0) not in (0, 1):
-        raise UnsupportedOp(f"precision is type code {o.int('precision', 0)}; supported: float32")
-    return Linear(o.int("axis", 1), o.int("block_size", 0), o.type_of(code) if code else None)
+    code = o.whole("output_dtype", 0)
+    if o.whole("precision", 0) not in (0, 1):
+        raise UnsupportedOp(f"precision is type code {o.whole('precision', 0)}; supported: float32")
+    return Linear(o.whole("axis", 1), o.whole("block_size", 0), o.type_of(code) if code else None)
 
 
 def _cast(o: Options) -> Attributes:
-    return Cast(o.type_of(o.int("to", 0)))
+    return Cast(o.type_of(o.whole("to", 0)))
 
 
 def _quant(o: Options) -> Attributes:
@@ -153,17 +153,17 @@ def _trunc(o: Options) -> Attributes:
 
 def _thresholds(o: Options) -> Attributes:
     o.text("out_dtype", "")  # how wide a type would hold the result, which is float32 here as in QONNX
-    return MultiThreshold(o.float("out_scale", 1.0), o.float("out_bias", 0.0), o.text("data_layout", ""))
+    return MultiThreshold(o.real("out_scale", 1.0), o.real("out_bias", 0.0), o.text("data_layout", ""))
 
 
 def _softmax(o: Options) -> Attributes:
     old = o.opset < 13
-    return Softmax(o.int("axis", 1 if old else -1), old)
+    return Softmax(o.whole("axis", 1 if old else -1), old)
 
 
 def _qlinear_softmax(o: Options) -> Attributes:
-    old = o.int("opset", 13) < 13
-    return Softmax(o.int("axis", 1 if old else -1), old)
+    old = o.whole("opset", 13) < 13
+    return Softmax(o.whole("axis", 1 if old else -1), old)
 
 
 def _reduce(before: int) -> Callable[[Options], Attributes]:
@@ -181,8 +181,8 @@ def _axes(o: Options) -> Attributes:
 
 def _split(o: Options) -> Attributes:
     o.as_input("split", 1, 13)
-    o.int("num_outputs", 0)
-    return Axis(axis=o.int("axis", 0))
+    o.whole("num_outputs", 0)
+    return Axis(axis=o.whole("axis", 0))
 
 
 def _slice(o: Options) -> Attributes:
@@ -195,35 +195,35 @@ def _pad(o: Options) -> Attributes:
     mode = o.text("mode", "constant")
     o.as_input("pads", 1, 11)
     if o.opset < 11 and "value" in o.values:
-        o.extra[2] = ((o.float("value", 0.0),), "float32")
+        o.extra[2] = ((o.real("value", 0.0),), "float32")
     return Pad(mode)
 
 
 def _clip(o: Options) -> Attributes:
     for position, name in enumerate(("min", "max"), 1):
         if o.opset < 11 and name in o.values:
-            o.extra[position] = ((o.float(name, 0.0),), "float32")
+            o.extra[position] = ((o.real(name, 0.0),), "float32")
     return Attributes()
 
 
 def _norm(o: Options) -> Attributes:
-    if o.int("training_mode", 0):
+    if o.whole("training_mode", 0):
         raise UnsupportedOp("training_mode is 1; supported: 0")
-    return BatchNorm(o.float("epsilon", 1e-5))
+    return BatchNorm(o.real("epsilon", 1e-5))
 
 
 def _layer_norm(o: Options) -> Attributes:
-    if o.int("stash_type", 1) != 1:
-        raise UnsupportedOp(f"stash_type is {o.int('stash_type', 1)}; supported: 1 (float32)")
-    return LayerNorm(o.int("axis", -1), o.float("epsilon", 1e-5))
+    if o.whole("stash_type", 1) != 1:
+        raise UnsupportedOp(f"stash_type is {o.whole('stash_type', 1)}; supported: 1 (float32)")
+    return LayerNorm(o.whole("axis", -1), o.real("epsilon", 1e-5))
 
 
 def _alpha(alpha: float, beta: float = 0.5) -> Callable[[Options], Attributes]:
-    return lambda o: Alpha(o.float("alpha", alpha), o.float("beta", beta))
+    return lambda o: Alpha(o.real("alpha", alpha), o.real("beta", beta))
 
 
 def _axis(default: int) -> Callable[[Options], Attributes]:
-    return lambda o: Axis(axis=o.int("axis", default))
+    return lambda o: Axis(axis=o.whole("axis", default))
 
 
 _REDUCE = _reduce(18)
@@ -253,7 +253,7 @@ CONVERT: dict[str, Callable[[Options], Attributes]] = {
     "Elu": _alpha(1.0),
     "HardSigmoid": _alpha(0.20000000298023224),
     "Reshape": lambda o: OnnxReshape(o.flag("allowzero", False)),
-    "Transpose": lambda o: Permutation(o.ints("perm")),
+    "Transpose": lambda o: Permutation(o.wholes("perm")),
     "Flatten": _axis(1),
     **dict.fromkeys(("Concat", "QLinearConcat", "Gather"), _axis(0)),
 }

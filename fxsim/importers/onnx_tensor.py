@@ -44,8 +44,8 @@ def type_of(code: int) -> QType:
 def _name(code: int) -> str:
     import onnx
 
-    names = {v: k for k, v in onnx.TensorProto.DataType.items()}
-    return names.get(code, f"code {code}")
+    kinds: Any = onnx.TensorProto.DataType
+    return str({v: k for k, v in kinds.items()}.get(code, f"code {code}"))
 
 
 def constant(t: "onnx.TensorProto", where: str) -> tuple[QType, Shape, Array]:
@@ -85,8 +85,10 @@ def _raw(raw: bytes, qtype: QType, elements: int, where: str) -> Array:
     if qtype.bits == 4:
         return _nibbles(np.frombuffer(raw, np.uint8), qtype, elements)
     if qtype.kind == "bool":
-        return np.frombuffer(raw, np.uint8) != 0
-    return np.frombuffer(raw, qtype.dtype.newbyteorder("<")).astype(qtype.dtype, copy=False)
+        flags: Array = np.frombuffer(raw, np.uint8) != 0
+        return flags
+    data: Array = np.frombuffer(raw, qtype.dtype.newbyteorder("<")).astype(qtype.dtype, copy=False)
+    return data
 
 
 def _fields(t: "onnx.TensorProto", qtype: QType, elements: int, where: str) -> Array:
@@ -101,10 +103,12 @@ def _fields(t: "onnx.TensorProto", qtype: QType, elements: int, where: str) -> A
     low, high = (0, 255) if qtype.bits == 4 else (0, 1) if qtype.kind == "bool" else (qtype.min, qtype.max)
     if values.size and (values.min() < low or values.max() > high):
         raise ModelError(f"{where} holds values {values.min()}..{values.max()}; allowed: {low}..{high}")
-    return _nibbles(values.astype(np.uint8), qtype, elements) if qtype.bits == 4 else values.astype(qtype.dtype)
+    data: Array = _nibbles(values.astype(np.uint8), qtype, elements) if qtype.bits == 4 else values.astype(qtype.dtype)
+    return data
 
 
 def _nibbles(packed: Array, qtype: QType, elements: int) -> Array:
     """Two values a byte, the first in the low half; signed ones extended."""
     pairs = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)[:elements].astype(np.int8)
-    return ((pairs ^ 8) - 8).astype(np.int8) if qtype.signed else pairs.astype(np.uint8)
+    data: Array = ((pairs ^ 8) - 8).astype(np.int8) if qtype.signed else pairs.astype(np.uint8)
+    return data

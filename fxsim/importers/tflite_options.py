@@ -81,7 +81,7 @@ def _pool(o: Any, spend: Spend) -> Pool2D:
 def _dense(o: Any, spend: Spend) -> FullyConnected:
     if o.WeightsFormat() != 0:
         raise UnsupportedOp(f"weights_format is {o.WeightsFormat()}; supported: 0 (default)")
-    return FullyConnected(_activation(o), bool(o.KeepNumDims()), _bias_type(o))
+    return FullyConnected(_activation(o), bool(o.KeepNumDims()), _bias_type(o), bool(o.AsymmetricQuantizeInputs()))
 
 
 def _lstm(o: Any, spend: Spend) -> SequenceLstm:

@@ -68,7 +68,7 @@ def depthwise(policy: str, width: int = 32) -> Kernel:
 
     For a depth multiplier above 1 the caller repeats the input channels. ``policy`` and ``width`` as in :func:`conv`.
     """
-    saturating, stamp = policy == "saturate", STAMP
+    saturating, whole, stamp = policy == "saturate", width == WORD_BITS, STAMP
 
     @kernel
     def f(x, w, bias, x_zero, window, low, high, acc):
@@ -86,11 +86,11 @@ def depthwise(policy: str, width: int = 32) -> Kernel:
                             weights = w[i, j]
                             for q in range(o):
                                 s = np.int64(row[q]) + (np.int64(tap[q]) - x_zero) * np.int64(weights[q])
-                                s = min(max(s, low), high) if saturating else wrap(s, width)
+                                s = min(max(s, low), high) if saturating else s if whole else wrap(s, width)
                                 row[q] = s
                     for q in range(o):
                         s = np.int64(row[q]) + np.int64(bias[q])
-                        s = min(max(s, low), high) if saturating else wrap(s, width)
+                        s = min(max(s, low), high) if saturating else s if whole else wrap(s, width)
                         row[q] = s
 
     return f

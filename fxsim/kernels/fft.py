@@ -18,6 +18,8 @@ from fxsim.arith.rounding import shift_right, ties_pos
 
 Array = npt.NDArray[Any]
 Complex = tuple[Array, Array]
+Words = Any
+"""an array as its elements: arith's functions of integers take int64 arrays as they are"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,11 @@ class Numbers:
         """The greatest number, which stands for 1."""
         return (1 << (self.bits - 1)) - 1
 
-    def fit(self, x: Any) -> Any:
-        """What a register keeps of ``x``; arith's functions of integers serve arrays as they are."""
+    def fit(self, x: Words) -> Words:
+        """What a register keeps of ``x``."""
         return wrap(x, self.bits) if self.bits else x
 
-    def rounded(self, x: Any) -> Any:
+    def rounded(self, x: Words) -> Words:
         """A product back in the format of its factors."""
         return self.fit(shift_right(ties_pos, x, self.bits - 1)) if self.bits else x
 
@@ -46,7 +48,7 @@ class Numbers:
         factor = self.greatest // radix
         return self.rounded(x[0] * factor), self.rounded(x[1] * factor)
 
-    def half(self, x: Any) -> Any:
+    def half(self, x: Words) -> Words:
         """``x / 2``, rounded down in fixed point; ``x`` is a sum in a register of 32 bits."""
         return self.fit(wrap(x, 32) >> 1) if self.bits else x * np.float32(0.5)
 
@@ -114,7 +116,7 @@ def _radix5(a: Numbers, x: list[Complex], tw: list[Complex], inverse: bool) -> l
     (ya_re, ya_im), (yb_re, yb_im) = tw[-2], tw[-1]
     r, i = 0, 1
 
-    def scaled(v: Any, factor: Array) -> Any:
+    def scaled(v: Words, factor: Array) -> Words:
         return a.rounded(v * factor)
 
     s5 = tuple(a.fit(x[0][k] + scaled(s7[k], ya_re) + scaled(s8[k], yb_re)) for k in (r, i))

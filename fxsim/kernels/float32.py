@@ -56,7 +56,8 @@ def logistic(x: Floats) -> Floats:
     x = np.clip(x, np.float32(-18), np.float32(18))
     square = x * x
     p = _polynomial(square, _LOGISTIC_P) * x
-    return np.clip(p / _polynomial(square, _LOGISTIC_Q) + np.float32(0.5), np.float32(0), np.float32(1))
+    result: Floats = np.clip(p / _polynomial(square, _LOGISTIC_Q) + np.float32(0.5), np.float32(0), np.float32(1))
+    return result
 
 
 def tanh(x: Floats) -> Floats:
@@ -66,4 +67,5 @@ def tanh(x: Floats) -> Floats:
     """
     x = np.clip(x, np.float32(-9), np.float32(9))
     square = x * x
-    return _polynomial(square, _TANH_P) * x / _polynomial(square, _TANH_Q)
+    quotient: Floats = _polynomial(square, _TANH_P) * x / _polynomial(square, _TANH_Q)
+    return quotient

@@ -21,7 +21,9 @@ from fxsim.kernels._jit import STAMP, kernel
 
 Kernel = Callable[..., Any]
 SCALAR, SHIFT_FIRST, SHIFT_LAST = 0, 1, 2
+"""ways of a sum's terms"""
 BLOCK, CUT = 1, 2
+"""ways of a product or rescale"""
 
 
 @cache
@@ -41,7 +43,9 @@ def add(bits: int) -> Kernel:
         for i in range(out.size):
             x, y = np.int64(a[i]) - zeros[0], np.int64(b[i]) - zeros[1]
             if way[i] == SCALAR:
-                total = double_rounding(away, x << left, q[0], shift[0]) + double_rounding(away, y << left, q[1], shift[1])
+                total = double_rounding(away, x << left, q[0], shift[0]) + double_rounding(
+                    away, y << left, q[1], shift[1]
+                )
                 out[i] = min(max(double_rounding(away, total, q[2], shift[2]) + zero, low), high)
                 continue
             if way[i] == SHIFT_FIRST:
@@ -120,4 +124,3 @@ def quantize() -> Kernel:
             out[i] = min(max(wrap(v + zero, 32), low), high)
 
     return f
-

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fxsim.model.graph import Graph, Node, Tensor
+from fxsim.model.graph import Graph, Node
 from fxsim.model.ops import work as work_of
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry, Work
@@ -37,34 +37,34 @@ def _nonzero(graph: Graph, node: Node) -> Array | None:
     return np.asarray(inner.reshape(inner.shape[0], -1, inner.shape[-1]).any(axis=1))
 
 
+def _channels(graph: Graph, node: Node, wanted: Array | None) -> tuple[Array, Array] | None:
+    """Which input and output channels of a node are live, if ``wanted`` of its outputs are read; None if unknown."""
+    used = _nonzero(graph, node)
+    if used is None:
+        return None
+    inputs, outputs = (graph.tensors[t].shape[-1] for t in (node.inputs[0], node.outputs[0]))
+    live: Array = np.asarray(used.any(axis=1))
+    if wanted is not None and wanted.shape == live.shape:
+        live = live & wanted
+    depthwise = node.op == "DEPTHWISE_CONV_2D"
+    reads: Array = live if depthwise else np.asarray((used & live[:, None]).any(axis=0))
+    return (reads, live) if (len(reads), len(live)) == (inputs, outputs) else None
+
+
 def _needed(graph: Graph) -> dict[int, tuple[Array, Array]]:
-    """node -> which of its input and output channels are live; nodes whose weights say nothing are left out."""
-    needed: dict[int, Array] = {}  # tensor -> channels that a reader needs, as far as readers are known
+    """For each node, which of its input and output channels are live; nodes whose weights say nothing are left out."""
+    wanted: dict[int, Array] = {}  # tensor -> channels that some reader needs
     result: dict[int, tuple[Array, Array]] = {}
-    keep = set(graph.outputs)
     for node in reversed(graph.nodes):
-        used = _nonzero(graph, node)
-        out = graph.tensors[node.outputs[0]] if node.outputs else None
-        wanted = np.True_
-        if out is not None and out.index not in keep and out.index in needed:
-            wanted = needed[out.index]
-        x = graph.tensors[node.inputs[0]] if node.inputs else None
-        reads = None
-        if used is not None and out is not None and x is not None and used.shape[0] == out.shape[-1]:
-            live = used.any(axis=1) & wanted
-            depthwise = node.op == "DEPTHWISE_CONV_2D"
-            if not depthwise:
-                reads = (used & live[:, None]).any(axis=0)
-            elif len(live) == x.shape[-1]:
-                reads = live
-            if reads is not None and len(reads) == x.shape[-1]:
-                result[node.index] = reads, live
+        out = node.outputs[0] if node.outputs else -1
+        found = _channels(graph, node, None if out in graph.outputs else wanted.get(out))
+        if found is not None:
+            result[node.index] = found
         for at, i in enumerate(node.inputs):
-            if i < 0 or graph.tensors[i].constant or not graph.tensors[i].shape:
-                continue
-            t: Tensor = graph.tensors[i]
-            mine = reads if at == 0 and node.index in result and reads is not None else np.ones(t.shape[-1], bool)
-            needed[i] = needed[i] | mine if i in needed else mine
+            if i >= 0 and graph.tensors[i].shape and not graph.tensors[i].constant:
+                size = graph.tensors[i].shape[-1]
+                mine = found[0] if found is not None and at == 0 else np.ones(size, bool)
+                wanted[i] = wanted[i] | mine if i in wanted else mine
     return result
 
 

@@ -54,7 +54,13 @@ def fuse(graph: Graph) -> tuple[Graph, tuple[Fusion, ...]]:
     if not any(n.op in (QUANTIZE, DEQUANTIZE) for n in graph.nodes):
         return graph, ()
     d = Draft(graph)
-    prepare(d)
+    with np.errstate(all="ignore"):  # scales at the ends of float32 overflow as they do in the engine
+        prepare(d)
+        found = _fuse(d)
+    return annotate(d.finish()), tuple(found)
+
+
+def _fuse(d: Draft) -> list[Fusion]:
     found: list[Fusion] = []
     for _ in range(ROUNDS):
         changed = _drop_clips(d)
@@ -65,7 +71,7 @@ def fuse(graph: Graph) -> tuple[Graph, tuple[Fusion, ...]]:
                 changed = True
         if not changed:
             break
-    return annotate(d.finish()), tuple(found)
+    return found
 
 
 def _drop_clips(d: Draft) -> bool:

@@ -311,7 +311,9 @@ def _int8_weight(d: Draft, values: Array, name: str) -> tuple[int, int]:
     with np.errstate(over="ignore"):
         scale = (high - low) / np.float32(255) if high > low else np.float32(1)
     if not 0 < scale < np.inf:
-        raise UnsupportedOp(f"layer {name!r}: a float weight spans {low}..{high}; supported: what an int8 scale can hold")
+        raise UnsupportedOp(
+            f"layer {name!r}: a float weight spans {low}..{high}; supported: what an int8 scale can hold"
+        )
     zero = np.rint(np.clip(np.float32(-128) - low / scale, np.float32(-128), np.float32(127)))
     stored = np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
     at = d.tensor(f"{name}:weight", values.shape, INT8, stored)

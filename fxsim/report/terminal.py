@@ -11,6 +11,7 @@ from fxsim.report.names import short_name
 from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
 
 if TYPE_CHECKING:
+    from fxsim.calibration import Calibration
     from fxsim.diagnose.compare import Comparison
     from fxsim.report.compare_cost import CostComparison
     from fxsim.report.cost import Cost
@@ -30,6 +31,9 @@ FOLDED = {
     "off by (LSB): elements",
     "accumulator",
     "why",
+    "also",
+    "cores",
+    "error: median, 90 %",
 }
 """headings of columns that may be folded where the terminal is narrow"""
 
@@ -166,6 +170,14 @@ def cost(c: "Cost") -> Table:
         "time": "right",
     }
     return table(f"{c.model} on {c.target.name}", columns, rows)
+
+
+def calibration(c: "Calibration") -> Table:
+    """The factor of each type of layer."""
+    rows = [[kind, f"{factor:.3g}"] for kind, factor in c.factors.items()]
+    worst = [f"{max(map(abs, e)):.0%}" for e in (c.before, c.after)]
+    title = f"{c.mcu.name}: {len(c.before)} measurements, at most {worst[0]} off before, {worst[1]} after"
+    return table(title, {"type of layer": "left", "cycles x": "right"}, rows)
 
 
 def cost_comparison(c: "CostComparison") -> Table:

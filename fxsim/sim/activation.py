@@ -12,6 +12,7 @@ from fxsim.arith.requantize import high_multiply
 from fxsim.arith.rounding import shift_right, ties_away
 from fxsim.errors import DomainError, UnsupportedOp
 from fxsim.kernels import pointwise
+from fxsim.kernels.float32 import fma
 from fxsim.model.graph import Tensor
 from fxsim.model.ops.activation import Gelu
 from fxsim.model.qtype import Array
@@ -221,13 +222,22 @@ def _checked(site: Site, bound: Bound, what: str) -> Bound:
     return Bound(run)
 
 
+def _exact(site: Site, function: plain.Function) -> Bound:
+    """``function`` of float32 numbers, every step rounded to nearest; UnsupportedOp if the profile says ``approximate``."""
+    if site.numerics.variant == "approximate":
+        raise UnsupportedOp(
+            f"profile {site.profile!r}: roots of floats are approximate on this engine; supported: 8 and 16 bits"
+        )
+    return plain.raw(site, function)
+
+
 def sqrt(site: Site) -> Bound:
     """``out = clamp(trunc(sqrt(x_scale * (x - x_zero)) / out_scale) + out_zero)``, every step in float32.
 
     Source: tflite/kernels/elementwise.cc, SqrtEvalQuantized @ LiteRT 2.3.0.
     """
     if plain.is_plain(site):
-        return plain.raw(site, np.sqrt)
+        return _exact(site, np.sqrt)
     x, out = site.input(0), site.outputs[0]
     site.types(output=x.qtype.name)
     (scale, zero), (out_scale, out_zero) = scalar_quant(x), scalar_quant(out)
@@ -252,7 +262,7 @@ def rsqrt(site: Site) -> Bound:
     Source: tflite/kernels/elementwise.cc, GenericPrepare @ LiteRT 2.3.0; tensorflow/lite/micro/kernels/elementwise.cc.
     """
     if plain.is_plain(site):
-        return plain.raw(site, lambda x: np.float32(1) / np.sqrt(x))
+        return _exact(site, lambda x: np.asarray(np.float32(1) / np.sqrt(x)))
     x, out = site.input(0), site.outputs[0]
     site.types(output=x.qtype.name)
     symmetric(x, out)
@@ -294,15 +304,23 @@ def _by_a_sixth(x: Array) -> Array:
     return y.reshape(x.shape)
 
 
+def _fused(x: Array) -> Array:
+    """The gate as ``clamp(x / 6 + 1/2, 0, 1)``, its sum by a fused multiply-add."""
+    return np.asarray(x * plain.clamp(fma(x, np.float32(1 / 6), np.float32(0.5)), 0.0, 1.0))
+
+
+HARD_SWISHES = {"by_six": _by_six, "by_a_sixth": _by_a_sixth, "fused": _fused}
+
+
 def hard_swish_layer(site: Site) -> Bound:
     """``out = clamp(round(x * clamp(x + 3, 0, 6) / 6 / out_scale) + out_zero)`` in 16-bit fixed point.
 
-    Variants for float32: ``by_six`` and ``by_a_sixth``.
+    Variants for float32: ``by_six``, ``by_a_sixth`` and ``fused``.
 
     Source: tflite/kernels/internal/reference/hard_swish.h, optimized/optimized_ops.h @ LiteRT 2.3.0.
     """
     if plain.is_plain(site):
-        return plain.raw(site, _by_six if site.variant("by_six", "by_a_sixth") == "by_six" else _by_a_sixth)
+        return plain.raw(site, HARD_SWISHES[site.variant(*HARD_SWISHES)])
     x, out = site.input(0), site.outputs[0]
     site.types(output=x.qtype.name)
     (scale, zero), (out_scale, out_zero) = scalar_quant(x), scalar_quant(out)

@@ -161,7 +161,7 @@ def div(site: Site) -> Bound:
     if plain.is_plain(site):
         if site.input(0).qtype.kind == "float":
             return plain.apply(site, np.divide, attrs.activation)
-        return plain.apply(site, _whole(site, _truncated), attrs.activation)
+        return plain.apply(site, _whole(site, _truncated, "int32"), attrs.activation)
     _same(site, _QUANTIZED)
     chain = CHAINS[site.numerics.requantize.chain]
     (a_scale, a_zero), (b_scale, b_zero), (out_scale, out_zero) = (
@@ -194,13 +194,14 @@ def _nonzero(site: Site, zero: int, function: plain.Function) -> plain.Function:
     return checked
 
 
-def _whole(site: Site, function: plain.Function) -> plain.Function:
-    """``function`` of integers, where C's quotient of two of them is defined."""
+def _whole(site: Site, function: plain.Function, types: str) -> plain.Function:
+    """``function`` of integers, whose least by -1 leaves the type: of these types C leaves that undefined."""
 
     def checked(a: Array, b: Array) -> Array:
-        least = np.iinfo(a.dtype).min
-        if a.dtype.itemsize >= 4 and np.any((a == least) & (b == -1)):
-            raise DomainError(f"{site.node.op} {site.node.name!r}: {least} / -1 leaves the type: the engine dies of it")
+        if a.dtype.name in types.split() and np.any((a == np.iinfo(a.dtype).min) & (b == -1)):
+            raise DomainError(
+                f"{site.node.op} {site.node.name!r}: {np.iinfo(a.dtype).min} / -1 leaves the type, which C leaves undefined"
+            )
         return function(a, b)
 
     return _nonzero(site, 0, checked)
@@ -228,7 +229,7 @@ def floor_div(site: Site) -> Bound:
 
     Source: tflite/kernels/floor_div.cc, reference/floor_div.h @ LiteRT 2.3.0.
     """
-    return plain.raw(site, _nonzero(site, 0, _floored))
+    return plain.raw(site, _whole(site, _floored, "int8 int16"))
 
 
 def floor_mod(site: Site) -> Bound:
@@ -237,7 +238,7 @@ def floor_mod(site: Site) -> Bound:
     Source: tflite/kernels/floor_mod.cc, reference/floor_mod.h @ LiteRT 2.3.0.
     """
     real = site.input(0).qtype.kind == "float"
-    return plain.raw(site, _modulo if real else _whole(site, _modulo))
+    return plain.raw(site, _modulo if real else _whole(site, _modulo, "int32 int64"))
 
 
 def squared_difference(site: Site) -> Bound:

@@ -14,18 +14,18 @@ from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
 from fxsim.numerics import Accumulator
 from fxsim.sim.base import Arrays, Bound, Site, quant, scalar_quant
-from fxsim.sim.layer import Layer, prepare
+from fxsim.sim.hybrid import float_layer
+from fxsim.sim.layer import SEPARATE_AREA, Layer, prepare
 
 Pack = Callable[[Array], Array]
 """a weight as the file has it -> ``(KH, KW, C / G, O)``"""
 
 
 VARIANTS = ("x86_cast", "saturating_cast", "stored_bias", "x86_floor", "grouped_away", "wide_float64", "needs_bias")
-"""``x86_cast``, ``saturating_cast``: products of float schemes beyond 32 bits, as in QUANTIZE (``x86_floor``: they saturate
+"""``x86_cast``, ``saturating_cast``: float products beyond 32 bits, as in QUANTIZE (``x86_floor``: XNNPACK's, which saturate
 above only); ``stored_bias``: see :func:`_bias`; ``grouped_away``: layers of several groups round ties away from zero,
-whatever the profile says; ``wide_float64``: 64-bit sums have the ``float64`` scheme, ties away; ``needs_bias``: the engine does not survive a layer without one."""
-SEPARATE_AREA = 25
-"""up to which window size XNNPACK has a kernel of its own for channels that do not mix, which saturates on both sides"""
+whatever the profile says; ``wide_float64``: 64-bit sums have the ``float64`` scheme, ties away; ``needs_bias``: the engine
+does not survive a layer without one."""
 
 
 def _bias(site: Site, bias: Tensor | None, channels: int, declared: str) -> tuple[Array, str]:
@@ -50,8 +50,10 @@ def _settled(site: Site, variant: str, geometry: Geometry, accumulator: Accumula
     r = site.numerics.requantize
     if variant == "grouped_away" and geometry.groups > 1:
         r = msgspec.structs.replace(r, rounding="ties_away")
-    if variant == "wide_float64" and accumulator.bits > 32:
-        r = msgspec.structs.replace(r, scheme="float64", rounding="ties_away", chain="float64")
+    if accumulator.bits > 32:  # no vector code
+        r = msgspec.structs.replace(r, lanes=0)
+        if variant == "wide_float64":
+            r = msgspec.structs.replace(r, scheme="float64", rounding="ties_away", chain="float64")
     return replace(site, numerics=msgspec.structs.replace(site.numerics, requantize=r))
 
 
@@ -67,6 +69,8 @@ def layer(
     attrs, g = site.node.attributes, geometry
     x, w, out = site.input(first), site.input(1), site.outputs[0]
     assert isinstance(attrs, Conv2D | FullyConnected | TransposeConv)
+    if x.qtype.kind == "float":
+        return float_layer(site, g, pack, pad, spread)
     dense = isinstance(attrs, FullyConnected)
     weights = {"uint8": "uint8", "int8": "int8 int4 int2", "int16": "int8 int4"}.get(x.qtype.name, "int8")
     if isinstance(attrs, TransposeConv) or (site.node.op, x.qtype.name) == ("DEPTHWISE_CONV_2D", "int16"):
@@ -97,8 +101,8 @@ def layer(
     separate = isinstance(attrs, Conv2D) and g.in_c == g.groups == g.out_c and g.kernel_h * g.kernel_w <= SEPARATE_AREA
     ends = [w.data] if w.data is not None else [np.full(w.shape, v, w.qtype.dtype) for v in (w.qtype.min, w.qtype.max)]
     made = prepare(
-        _settled(site, variant, g, accumulator), g, x, [packed(v) for v in ends], bias, [(x_scale, s) for s in wq.scale], out_scale, out_zero,
-        site.clamp(attrs.activation), accumulator,
+        _settled(site, variant, g, accumulator), g, x, [packed(v) for v in ends], bias, [(x_scale, s) for s in wq.scale],
+        out_scale, out_zero, site.clamp(attrs.activation), accumulator,
     )  # fmt: skip
     made = replace(
         made,

@@ -10,16 +10,23 @@ from fxsim.errors import UnsupportedOp
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.ops import spec
 from fxsim.model.ops.rectify import LeakyRelu
+from fxsim.model.ops.transpose_conv import TransposeConv
 
 _BYTES = {"int8", "uint8"}
+MAX_RANK = 6
+"""axes of a tensor that XNNPACK takes"""
 
 
-def _tensors(graph: Graph, indices: tuple[int, ...]) -> list[Tensor | None]:
-    return [None if i == ABSENT else graph.tensors[i] for i in indices]
+def _inputs(graph: Graph, node: Node, count: int) -> tuple[Tensor | None, ...]:
+    """The first ``count`` inputs, None where one is left out."""
+    found = [None if i == ABSENT else graph.tensors[i] for i in node.inputs]
+    return (*found, *[None] * count)[:count]
 
 
 def _bytes(*tensors: Tensor | None) -> bool:
-    """True if all are of one 8-bit type and have one scale each, along axis 0 as far as the file says."""
+    """True if all are of one 8-bit type and few axes, and have one scale each, along axis 0 as far as the file says."""
+    if any(t is not None and len(t.shape) > MAX_RANK for t in tensors):
+        return False
     types = {t.qtype.name if t is not None else "" for t in tensors}
     scales = [t.quant for t in tensors if t is not None]
     return len(types) == 1 and types <= _BYTES and all(q is not None and q.per_tensor and not q.axis for q in scales)
@@ -51,10 +58,21 @@ def _checked(x: Tensor, w: Tensor, out: Tensor) -> bool:
     return True
 
 
+def _real(x: Tensor | None, w: Tensor | None, bias: Tensor | None, *, types: tuple[str, ...]) -> bool:
+    """True if the input is float32, the weight a constant of one of ``types``, and any bias a constant."""
+    if x is None or w is None or x.qtype.name != "float32" or (bias is not None and bias.data is None):
+        return False
+    if w.data is None or w.qtype.name not in types:
+        return False
+    return w.quant is None or not any(w.quant.zero_point)
+
+
 def _convolution(graph: Graph, node: Node) -> bool:
     """With constant weights per tensor or per output channel, and a constant bias."""
-    x, w, bias, *_ = [*_tensors(graph, node.inputs), None, None]
+    x, w, bias = _inputs(graph, node, 3)
     out = graph.tensors[node.outputs[0]]
+    if _real(x, w, bias, types=("float32",) if node.op == "DEPTHWISE_CONV_2D" else ("float32", "int8")):
+        return bias is not None
     if x is None or w is None or not _bytes(x, out) or not _constant(bias, types=("int32",)):
         return False
     if not _constant(w, types=(x.qtype.name,)) or (w.qtype.name == "uint8" and not _bytes(w)):
@@ -64,8 +82,10 @@ def _convolution(graph: Graph, node: Node) -> bool:
 
 def _dense(graph: Graph, node: Node) -> bool:
     """With constant weights of two axes, zero point 0 unless uint8, and rows of whole bytes; any bias is constant."""
-    x, w, bias, *_ = [*_tensors(graph, node.inputs), None, None]
+    x, w, bias = _inputs(graph, node, 3)
     out = graph.tensors[node.outputs[0]]
+    if _real(x, w, bias, types=("float32", "int8")):
+        return True
     if x is None or w is None or not _bytes(x, out) or len(w.shape) != 2:
         return False
     if not _constant(w, types=("uint8",) if x.qtype.name == "uint8" else ("int8", "int4")):
@@ -79,10 +99,21 @@ def _dense(graph: Graph, node: Node) -> bool:
 
 
 def _transposed(graph: Graph, node: Node) -> bool:
-    """To a constant size, with constant weights per tensor or per output channel; any bias is constant."""
-    size, w, x, bias, *_ = [*_tensors(graph, node.inputs), None, None]
+    """To a constant size, with constant weights per tensor or per output channel; any bias is constant.
+
+    VALID: the output holds the kernel; SAME: the kernel is not below the stride, and the input not too large.
+    """
+    size, w, x, bias = _inputs(graph, node, 4)
     out = graph.tensors[node.outputs[0]]
     if size is None or size.data is None or x is None or w is None or not _bytes(x, out):
+        return False
+    attrs, valid = node.attributes, True
+    assert isinstance(attrs, TransposeConv)
+    for axis, stride in ((1, attrs.stride_h), (2, attrs.stride_w)):
+        kernel, made = w.shape[axis], out.shape[axis]
+        same = kernel >= stride and -(-made // stride) == x.shape[axis]
+        valid = valid and (kernel <= made if attrs.padding == "VALID" else same)
+    if not valid:
         return False
     if not _constant(w, types=(x.qtype.name,)) or (w.qtype.name == "uint8" and not _bytes(w)):
         return False
@@ -90,8 +121,10 @@ def _transposed(graph: Graph, node: Node) -> bool:
 
 
 def _matrices(graph: Graph, node: Node) -> bool:
-    """Of int8, the second with zero point 0."""
+    """Of float32; or of int8, the second with zero point 0."""
     a, b, out = (graph.tensors[i] for i in (*node.inputs, *node.outputs))
+    if a.qtype.name == b.qtype.name == out.qtype.name == "float32":
+        return True
     if a.qtype.name != "int8" or b.quant is None or not (_bytes(a, out) and b.quant.per_tensor):
         return False
     return b.qtype.name == "int8" and not any(b.quant.zero_point) and _checked(a, b, out)
@@ -180,6 +213,7 @@ _XNNPACK: dict[str, Callable[[Graph, Node], bool]] = {
     "SUB": _sum,
     "MUL": _product,
     "MEAN": _reduction,
+    "SUM": _reduction,
     "QUANTIZE": _conversion,
     "DEQUANTIZE": _from_bytes,
     "LEAKY_RELU": _leaky,

@@ -24,12 +24,13 @@ def embedding_lookup(site: Site) -> Bound:
     prepare = site.spec.move
     assert prepare is not None
     rows = prepare(list(site.inputs), site.node.attributes, 1)
-    scale = np.array(q.scale, np.float32).reshape(-1, *[1] * (len(table.shape) - 1))
+    high = np.float32(16 if table.qtype.bits == 4 else 1)  # int4 is read from the upper half of a byte
+    scale = np.array(q.scale, np.float32).reshape(-1, *[1] * (len(table.shape) - 1)) / high
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
         factor = scale if q.per_tensor else scale[inputs[0]]
         with np.errstate(over="ignore"):  # beyond float32 it is infinite, as in the engines
-            outputs[0][...] = rows(inputs)[0].astype(np.float32) * factor
+            outputs[0][...] = rows(inputs)[0].astype(np.float32) * high * factor
 
     return Bound(run)
 

@@ -13,12 +13,24 @@ from fxsim.arith import gemmlowp16
 from fxsim.arith.multiplier import float32, quantize_multiplier
 from fxsim.errors import UnsupportedOp
 from fxsim.kernels import lanes
+from fxsim.model.ops.arithmetic import Sum
 from fxsim.model.ops.base import Activated
 from fxsim.model.ops.reduce import Reduce, reduced_axes
 from fxsim.model.qtype import Array, Shape
-from fxsim.sim import activation, quantize, reduce
+from fxsim.sim import activation, arithmetic, quantize, reduce
 from fxsim.sim.arithmetic import flat
-from fxsim.sim.base import INT32, Arrays, Bound, Probe, Site, clamped, make_scales, power_of_two, scalar_quant, symmetric
+from fxsim.sim.base import (
+    INT32,
+    Arrays,
+    Bound,
+    Probe,
+    Site,
+    clamped,
+    make_scales,
+    power_of_two,
+    scalar_quant,
+    symmetric,
+)
 
 VECTOR = {"int8": 16, "uint8": 8}
 """elements in a block of a sum or a product of two tensors"""
@@ -65,8 +77,11 @@ def add(site: Site) -> Bound:
     site.types(input0="int8 uint8 int16", input1=site.input(0).qtype.name, output=site.input(0).qtype.name)
     a, b, out = site.input(0), site.input(1), site.outputs[0]
     attrs = site.node.attributes
-    assert isinstance(attrs, Activated)
+    assert isinstance(attrs, Sum)
     symmetric(a, b, out)
+    if out.qtype.name == "int16" and attrs.pot_scale_int16:
+        if None not in (power_of_two(scalar_quant(t)[0]) for t in (a, b, out)):
+            return arithmetic.add(_plain(site))
     (a_scale, a_zero), (b_scale, b_zero), (out_scale, out_zero) = map(scalar_quant, (a, b, out))
     left, twice = 15 if out.qtype.name == "int16" else 20, 2 * max(a_scale, b_scale)
     pairs = [quantize_multiplier(m) for m in (a_scale / twice, b_scale / twice, twice / ((1 << left) * out_scale))]
@@ -206,7 +221,7 @@ def dequantize(site: Site) -> Bound:
 
 
 def _gemmlowp16(site: Site, function: str, shifts: tuple[int, ...]) -> Bound | None:
-    """gemmlowp's function in 16-bit registers, for input scales of ``2**-12`` times ``2**n``, n in ``shifts``; else None."""
+    """The function in 16-bit registers, for input scales of ``2**-12`` times ``2**n``, n in ``shifts``; else None."""
     x, out = site.input(0), site.outputs[0]
     exponent = power_of_two(scalar_quant(x)[0])
     if exponent is None or exponent + 12 not in shifts or scalar_quant(out)[0] != 2.0**-15:

@@ -20,6 +20,25 @@ from fxsim.sim.base import INT32, Arrays, Probe, Scales, Site, make_scales, scal
 
 RESCALED_BITS = 48
 """what the engines' rescale of a 64-bit sum takes"""
+SEPARATE_AREA = 25
+"""up to which window size XNNPACK has a kernel of its own for channels that do not mix, which saturates on both sides"""
+
+
+Pad = tuple[int, int, int, int]
+
+
+def padded(x: Array, geometry: Geometry, pad: Pad, spread: tuple[int, int], zero: int) -> Array:
+    """``x`` as ``(N, H, W, C)``, spread and padded with ``zero`` as :class:`Layer` says."""
+    g, (down, across) = geometry, spread
+    x = x.reshape(g.batch, g.in_h, g.in_w, g.in_c)
+    if not any(pad) and spread == (1, 1):
+        return x
+    h, w = (g.in_h - 1) * down + 1, (g.in_w - 1) * across + 1
+    top, bottom, left, right = (max(0, p) for p in pad)
+    result = np.full((g.batch, top + h + bottom, left + w + right, g.in_c), zero, x.dtype)
+    result[:, top : top + h : down, left : left + w : across] = x
+    cut_top, cut_bottom, cut_left, cut_right = (max(0, -p) for p in pad)
+    return result[:, cut_top : result.shape[1] - cut_bottom, cut_left : result.shape[2] - cut_right]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +79,7 @@ class Layer:
 
     def padded(self, x: Array) -> Array:
         """The input as ``(N, H, W, C)``, spread and with its padding."""
-        g, (down, across) = self.geometry, self.spread
-        x = x.reshape(g.batch, g.in_h, g.in_w, g.in_c)
-        if not any(self.pad) and self.spread == (1, 1):
-            return x
-        h, w = (g.in_h - 1) * down + 1, (g.in_w - 1) * across + 1
-        top, bottom, left, right = (max(0, p) for p in self.pad)
-        padded = np.full((g.batch, top + h + bottom, left + w + right, g.in_c), self.x_zero, x.dtype)
-        padded[:, top : top + h : down, left : left + w : across] = x
-        cut_top, cut_bottom, cut_left, cut_right = (max(0, -p) for p in self.pad)
-        return padded[:, cut_top : padded.shape[1] - cut_bottom, cut_left : padded.shape[2] - cut_right]
+        return padded(x, self.geometry, self.pad, self.spread, self.x_zero)
 
     def accumulate(self, x: Array) -> Array:
         """The accumulators ``(N, OH, OW, O)``, as the register holds them at the end."""
@@ -138,6 +148,14 @@ class Layer:
         self.requantize(acc, INT32, free)
         below, above = int(np.sum(free < self.clamp[0])), int(np.sum(free > self.clamp[1]))
         return Probe(self.accumulator.bits, below, above, seen)
+
+    def as_input(self, image: Array) -> Array:
+        """``(N, H, W, C)`` values in the layer's own layout."""
+        return image
+
+    def output_index(self, y: int, x: int, channel: int) -> tuple[int, ...]:
+        """Where output ``(0, y, x, channel)`` lies."""
+        return 0, y, x, channel
 
 
 def register_range(weight: Array, bias: Array, low: int, high: int) -> tuple[int, int]:

@@ -6,11 +6,44 @@ from dataclasses import replace
 import numpy as np
 
 from fxsim.errors import UnsupportedOp
+from fxsim.kernels.float_sums import sums
 from fxsim.model.ops.matmul import BatchMatMul, matmul_shape
-from fxsim.model.qtype import Array
+from fxsim.model.qtype import Array, Shape
 from fxsim.model.work import Geometry
 from fxsim.sim.base import Arrays, Bound, Probe, Site, scalar_quant
 from fxsim.sim.layer import Layer, prepare
+
+
+def _matrices(inputs: Arrays, attrs: BatchMatMul, lead: Shape) -> Iterator[tuple[Shape, Array, Array]]:
+    """``(place of the output matrix, left matrix, right matrix)`` for every place of the leading axes."""
+    left = inputs[0].swapaxes(-2, -1) if attrs.adj_x else inputs[0]
+    right = inputs[1].swapaxes(-2, -1) if attrs.adj_y else inputs[1]
+    left = np.broadcast_to(left, (*lead, *left.shape[-2:]))
+    right = np.broadcast_to(right, (*lead, *right.shape[-2:]))
+    for at in np.ndindex(*lead):
+        yield at, np.ascontiguousarray(left[at]), np.ascontiguousarray(right[at])
+
+
+def _float(site: Site, attrs: BatchMatMul) -> Bound:
+    """``sum(x * w)`` in float32, the products added one after the other; variants as of the other layers with weights."""
+    orders = {"plain": False, "plain_float": False, "fused": True}
+    fused = orders.get(site.variant("", "gemm", *orders))
+    if fused is None:
+        raise UnsupportedOp(
+            "the order in which the engine adds up a BATCH_MATMUL in float32 is not known; supported: int8"
+        )
+    site.types(input1="float32", output="float32")
+    lead = site.outputs[0].shape[:-2]
+    add_up = sums(fused, fused, False)
+
+    def run(inputs: Arrays, outputs: Arrays) -> None:
+        for at, left, right in _matrices(inputs, attrs, lead):
+            columns = right.shape[1]
+            row = np.empty((1, 1, len(left), columns), np.float32)
+            add_up(left[None, None], right[None, None], np.zeros(columns, np.float32), (1, 1, 1, 1), 1, row)
+            outputs[0][at] = row[0, 0]
+
+    return Bound(run)
 
 
 def batch_matmul(site: Site) -> Bound:
@@ -20,6 +53,8 @@ def batch_matmul(site: Site) -> Bound:
     """
     attrs, (x, w), out = site.node.attributes, (site.input(0), site.input(1)), site.outputs[0]
     assert isinstance(attrs, BatchMatMul)
+    if x.qtype.kind == "float":
+        return _float(site, attrs)
     bare = out.qtype.name == "int32"
     site.types(input1="int8" if x.qtype.name == "int8" else "int8 int16", output="int32" if bare else x.qtype.name)
     if bare and x.qtype.name != "int8":
@@ -46,15 +81,11 @@ def batch_matmul(site: Site) -> Bound:
         x_zero,
     )
 
-    def pairs(inputs: Arrays) -> Iterator[tuple[tuple[int, ...], Layer, Array]]:
+    def pairs(inputs: Arrays) -> Iterator[tuple[Shape, Layer, Array]]:
         """``(place of the output matrix, prepared layer, left matrix)``."""
-        left = inputs[0].swapaxes(-2, -1) if attrs.adj_x else inputs[0]
-        right = inputs[1].swapaxes(-2, -1) if attrs.adj_y else inputs[1]
-        left = np.broadcast_to(left, (*shape[:-2], rows, inner))
-        right = np.broadcast_to(right, (*shape[:-2], inner, columns))
-        for at in np.ndindex(*shape[:-2]):
-            weight = np.ascontiguousarray(right[at], np.int32).reshape(1, 1, inner, columns) - np.int32(w_zero)
-            yield at, replace(empty, weight=weight), np.ascontiguousarray(left[at])
+        for at, left, right in _matrices(inputs, attrs, shape[:-2]):
+            weight = right.astype(np.int32).reshape(1, 1, inner, columns) - np.int32(w_zero)
+            yield at, replace(empty, weight=weight), left
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
         for at, layer, matrix in pairs(inputs):

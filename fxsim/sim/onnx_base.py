@@ -66,8 +66,15 @@ def number(site: Site, position: int, default: float | None = None) -> float:
 
 
 def pair(site: Site, scale: int, zero: int) -> tuple[np.float32, int]:
-    """The one constant scale, and the one zero point (0 where it is left out)."""
-    return np.float32(number(site, scale)), int(number(site, zero, 0))
+    """The one constant scale, and the one zero point (0 where it is left out).
+
+    Raises:
+        UnsupportedOp: if the scale is not above 0, or if either is no constant of one value.
+    """
+    found = number(site, scale)
+    if not found > 0:
+        raise UnsupportedOp(f"scale {site.input(scale).name!r} is {found}; supported: above 0")
+    return np.float32(found), int(number(site, zero, 0))
 
 
 def numbers(site: Site, position: int, count: int, default: float | None = None) -> Array:

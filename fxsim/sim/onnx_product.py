@@ -7,19 +7,20 @@ Source: onnxruntime/core/mlas/lib/qgemm.h, qgemm_kernel_avx2.cpp, qdwconv.cpp @ 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from fxsim.arith.overflow import highest, lowest
 from fxsim.kernels import accumulate
-from fxsim.kernels.ordered import ordered, watch
+from fxsim.kernels.ordered import FIRST, ordered, watch
 from fxsim.model.graph import Tensor
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
-from fxsim.numerics import Accumulator
-from fxsim.sim.base import Arrays, Bound, Scales, Site
+from fxsim.numerics import Accumulator, Requantize
+from fxsim.sim.base import Arrays, Bound, Probe, Scales, Site
 from fxsim.sim.layer import Layer, register_range, registers
 
 
@@ -102,6 +103,27 @@ class OnnxLayer(Layer):
             self.bias, (g.out_h, g.out_w),
         )  # fmt: skip
 
+    def probe(self, inputs: Arrays) -> Probe:
+        """As :meth:`Layer.probe`; the first output that overflowed is counted in ONNX's order."""
+        found = Layer.probe(self, inputs)
+        if self.channels_first and found.seen is not None:
+            g, at = self.geometry, found.seen[:, FIRST] >= 0
+            n, y, x, c = np.unravel_index(found.seen[at, FIRST], (g.batch, g.out_h, g.out_w, g.out_c))
+            found.seen[at, FIRST] = np.ravel_multi_index((n, c, y, x), (g.batch, g.out_c, g.out_h, g.out_w))
+        return found
+
+    def as_input(self, image: Array) -> Array:
+        """``(N, H, W, C)`` values in the layer's own layout."""
+        g = self.geometry
+        if self.channels_first:
+            return image.transpose(0, 3, 1, 2)
+        rows = image.reshape(g.in_w, g.in_c)
+        return rows.T if self.transposed else rows
+
+    def output_index(self, y: int, x: int, channel: int) -> tuple[int, ...]:
+        """Where output ``(0, y, x, channel)`` lies."""
+        return (0, channel, y, x) if self.channels_first else (x, channel)
+
     def run(self, inputs: Arrays, outputs: Arrays) -> None:
         """One inference of the layer."""
         acc, out = self.accumulate(inputs[self.position]), outputs[0]
@@ -111,6 +133,11 @@ class OnnxLayer(Layer):
         made = np.empty(acc.shape, out.dtype)
         self.requantize(acc, self.clamp, made)
         out[...] = made.transpose(0, 3, 1, 2).reshape(out.shape)
+
+
+def _shared(r: Requantize) -> dict[str, Any]:
+    """The settings of a requantization that a :class:`Layer` holds under the same names."""
+    return {f.name: getattr(r, f.name) for f in fields(Layer) if f.name in r.__struct_fields__}
 
 
 def static_layer(
@@ -135,7 +162,6 @@ def static_layer(
     plain = stored.astype(np.int16) - weight_zero.astype(np.int16) if weight_zero.any() else stored
     plain = np.ascontiguousarray(plain)
     policy, width = registers(a, register_range(plain, bias, x.qtype.min - x_zero, x.qtype.max - x_zero))
-    r = site.numerics.requantize
     layer = OnnxLayer(
         geometry=g,
         window=(g.stride_h, g.stride_w, g.dilation_h, g.dilation_w),
@@ -149,10 +175,7 @@ def static_layer(
         policy=policy,
         width=width,
         scales=scales,
-        scheme=r.scheme,
-        rounding=r.rounding,
-        lanes=r.lanes,
-        tail=r.tail,
+        **_shared(site.numerics.requantize),
         saturating=True,
         zero=zero,
         clamp=(out.min, out.max),

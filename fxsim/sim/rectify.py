@@ -127,13 +127,12 @@ def absolute(site: Site) -> Bound:
 
 
 def neg(site: Site) -> Bound:
-    """``out = -x`` of the raw numbers, which wrap: the engine does not look at the scales."""
-    return plain.raw(site, np.negative)
+    """``out = -x`` of the raw numbers, which wrap: the engine does not look at the scales.
 
-
-def square(site: Site) -> Bound:
-    """``out = x * x``."""
-    return plain.raw(site, np.square)
+    Variants: ``negated``, and ``from_zero`` (``0 - x``: of zeros no float is negative).
+    """
+    zero = np.float32(0)
+    return plain.raw(site, np.negative if site.variant("negated", "from_zero") == "negated" else lambda x: zero - x)
 
 
 BINDINGS = {
@@ -142,5 +141,4 @@ BINDINGS = {
     "PRELU": prelu,
     "ABS": absolute,
     "NEG": neg,
-    "SQUARE": square,
 }

@@ -144,7 +144,7 @@ def worst_input(
         span = dot_range(int(part[part > 0].sum()), int(part[part < 0].sum()), low, high, bias)
         if value in span:
             inputs = _place(prepared, part, y, x, rows, columns, channel, value == span[1])
-            return Worst(inputs, (0, y, x, channel), value)
+            return Worst(prepared.as_input(inputs), prepared.output_index(y, x, channel), value)
     raise DomainError(f"{model.name}: layer {layer}: no input reaches {value}")  # the ranges above come from these
 
 

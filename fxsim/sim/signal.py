@@ -67,7 +67,8 @@ def rfft(site: Site) -> Bound:
     def run(inputs: Arrays, outputs: Arrays) -> None:
         rows = inputs[0].reshape(-1, samples)
         padded = np.pad(rows, ((0, 0), (0, fft.length - samples)))
-        outputs[0].reshape(len(rows), -1, 2)[...] = [transform.forward(row) for row in padded]
+        with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 it is infinite
+            outputs[0].reshape(len(rows), -1, 2)[...] = [transform.forward(row) for row in padded]
 
     return Bound(run)
 
@@ -79,7 +80,8 @@ def irfft(site: Site) -> Bound:
     divisor = np.float32(fft.length)
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
-        rows = [transform.backward(row) for row in inputs[0].reshape(-1, fft.length // 2 + 1, 2)]
+        with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 it is infinite
+            rows = [transform.backward(row) for row in inputs[0].reshape(-1, fft.length // 2 + 1, 2)]
         made = np.stack([row / divisor if fft.element == "float32" else row for row in rows])
         outputs[0][...] = made.reshape(outputs[0].shape)
 
@@ -125,7 +127,8 @@ def overlap_add(site: Site) -> Bound:
             frames = inputs[0].reshape(len(pending), -1, size)
             done = outputs[0].reshape(len(pending), -1, step)
             for i in range(frames.shape[1]):
-                total = pending.astype(np.int64) + frames[:, i] if whole else pending + frames[:, i]
+                with np.errstate(over="ignore", invalid="ignore"):
+                    total = pending.astype(np.int64) + frames[:, i] if whole else pending + frames[:, i]
                 pending = (_saturated(total) if whole else total).astype(x.qtype.dtype)
                 done[:, i] = pending[:, :step]
                 pending = np.pad(pending[:, step:], ((0, 0), (0, step)))

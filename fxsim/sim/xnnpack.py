@@ -32,7 +32,8 @@ def _sum(site: Site, sign: int) -> Bound:
     kernel = kernels.add()
 
     def run(inputs: Arrays, y: Array, clamp: tuple[int, int]) -> None:
-        kernel(arithmetic.flat(inputs[0], out.shape), arithmetic.flat(inputs[1], out.shape), zeros, multipliers, shift, out_zero, *clamp, y.reshape(-1))
+        terms = arithmetic.flat(inputs[0], out.shape), arithmetic.flat(inputs[1], out.shape)
+        kernel(*terms, zeros, multipliers, shift, out_zero, *clamp, y.reshape(-1))
 
     return clamped(run, out, site.clamp(attrs.activation))
 
@@ -57,6 +58,16 @@ def mul(site: Site) -> Bound:
 
 
 def mean(site: Site) -> Bound:
+    """MEAN as :func:`_reduce`."""
+    return _reduce(site, rules.mean_parameters)
+
+
+def sum_(site: Site) -> Bound:
+    """SUM as :func:`_reduce`."""
+    return _reduce(site, rules.sum_parameters)
+
+
+def _reduce(site: Site, parameters_of: Callable[[float, int, float, int, int], tuple[float, float]]) -> Bound:
     """``out = clamp(rint(sum(x) * scale + offset))`` in float32; the zero points are in the offset.
 
     Source: src/operators/reduce-nd.c, src/reference/unary-elementwise.cc @ XNNPACK of August 2026.
@@ -67,7 +78,7 @@ def mean(site: Site) -> Bound:
     n = math.prod(x.shape[a] for a in axes)
     if n == 0 or out.elements == 0:
         raise UnsupportedOp(f"reduces {n} elements; supported: at least 1")
-    scale, offset = rules.mean_parameters(*scalar_quant(x), *scalar_quant(out), n)
+    scale, offset = parameters_of(*scalar_quant(x), *scalar_quant(out), n)
     kernel, clamp = kernels.affine32(), (out.qtype.min, out.qtype.max)
     parameters = np.float32(scale), np.float32(offset)
 
@@ -120,7 +131,9 @@ def float_table(site: Site, function: Callable[[float], float], clamp: tuple[int
     low, high = clamp or (out.qtype.min, out.qtype.max)
 
     def entry(v: int) -> int:
-        y = rules.affine_or_limit(function(float32((v - x_zero) * x_scale)), inverse, out_zero, out.qtype.min, out.qtype.max)
+        y = rules.affine_or_limit(
+            function(float32((v - x_zero) * x_scale)), inverse, out_zero, out.qtype.min, out.qtype.max
+        )
         return min(max(y, low), high)
 
     return table(x, entry)
@@ -138,7 +151,9 @@ def logistic(site: Site) -> Bound:
     """LOGISTIC as a table of float32 results."""
     out_scale, out_zero = scalar_quant(site.outputs[0])
     if out_scale != 1 / 256 or out_zero != site.outputs[0].qtype.min:
-        raise UnsupportedOp(f"output scale is {out_scale}, zero point {out_zero}; supported: 1/256 and the least integer")
+        raise UnsupportedOp(
+            f"output scale is {out_scale}, zero point {out_zero}; supported: 1/256 and the least integer"
+        )
     return float_table(site, sigmoid)
 
 
@@ -168,6 +183,7 @@ VARIANTS = {
     ("SUB", "one_shift"): sub,
     ("MUL", "float32"): mul,
     ("MEAN", "float32_sum"): mean,
+    ("SUM", "float32_sum"): sum_,
     ("QUANTIZE", "fraction8"): quantize,
     ("LEAKY_RELU", "fraction8"): leaky_relu,
     ("LOGISTIC", "float32_table"): logistic,

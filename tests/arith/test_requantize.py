@@ -17,7 +17,14 @@ from fxsim.arith.multiplier import (
     round_half_away,
 )
 from fxsim.arith.overflow import POLICIES, saturate, wrap
-from fxsim.arith.requantize import double_rounding, high_multiply, single_rounding
+from fxsim.arith.requantize import (
+    double_rounding,
+    fifteen_bits,
+    high_multiply,
+    reduced_multiplier,
+    reduced_multiplier_halved,
+    single_rounding,
+)
 from fxsim.arith.rounding import RULES, ties_away, ties_pos
 from tests import naive
 
@@ -137,3 +144,54 @@ def test_dot_range_is_reached_and_never_left(w, bias, low, high):
         seen.append(total + bias)
     assert max(seen) == top
     assert min(seen) == bottom
+
+
+int48 = st.integers(-(2**47), 2**47 - 1) | st.sampled_from([-(2**47), -1, 0, 1, 2**47 - 1])
+
+
+def tflite_multiply_int64(acc, q, shift):
+    """MultiplyByQuantizedMultiplier of an int64, as TFLite writes it; the result is an int32."""
+    reduced = (q + (1 << 15)) >> 16 if q < 0x7FFF0000 else 0x7FFF
+    return wrap((acc * reduced + (1 << (14 - shift))) >> (15 - shift), 32)
+
+
+@given(q=multipliers)
+@example(q=0x7FFEFFFF)
+@example(q=0x7FFF0000)
+@example(q=(3 << 29) + (1 << 15))
+def test_fifteen_bits_are_rounded_and_limited(q):
+    assert fifteen_bits(q) == ((q + (1 << 15)) >> 16 if q < 0x7FFF0000 else 0x7FFF)
+
+
+@given(acc=int48, q=multipliers, shift=st.integers(-31, 14))
+@example(acc=1, q=2**30, shift=0)
+@example(acc=-1, q=2**30, shift=0)
+@example(acc=2**40, q=0x7FFF0000, shift=-20)
+@example(acc=2**40, q=0x7FFEFFFF, shift=-20)
+def test_reduced_multiplier_equals_tflite_text(acc, q, shift):
+    assert reduced_multiplier(ties_pos, acc, q, shift) == tflite_multiply_int64(acc, q, shift)
+
+
+@given(acc=int48, q=multipliers, shift=st.integers(-31, 13))
+def test_both_wide_schemes_agree_within_31_bits(acc, q, shift):
+    exact = (acc * fifteen_bits(q) + (1 << (14 - shift))) >> (15 - shift)
+    if -(2**30) <= exact < 2**30 - 1:
+        assert (
+            reduced_multiplier_halved(ties_pos, acc, q, shift) == reduced_multiplier(ties_pos, acc, q, shift) == exact
+        )
+
+
+def test_wide_schemes_part_beyond_31_bits():
+    assert reduced_multiplier(ties_pos, 2**31, 2**30, 0) == 2**30
+    assert reduced_multiplier_halved(ties_pos, 2**31, 2**30, 0) == -(2**30)
+
+
+def test_a_wide_sum_is_not_a_narrow_one():
+    """15 bits of multiplier are not 31: the least accumulator on which the two schemes part."""
+    q, shift = 1518500250, -9
+    parting = next(
+        a
+        for a in range(1 << 20)
+        if double_rounding(ties_away, a, q, shift) != reduced_multiplier(ties_pos, a, q, shift)
+    )
+    assert parting == 362

@@ -11,7 +11,8 @@ from fxsim.cost.estimate import estimate_work
 from fxsim.cost.layer import input_footprint_bytes, total_bytes
 from fxsim.targets import list_targets, load_target
 
-TARGETS = [load_target(n) for n in list_targets()]
+TARGETS = [t for t in map(load_target, list_targets()) if t.kind != "systolic"]
+"""systolic arrays take layers with MACs only; their laws are in test_systolic.py"""
 PLAIN = ("elementwise", "softmax", "lookup", "copy", "reduce")
 size = st.integers(1, 40)
 channels = st.integers(1, 200)
@@ -109,7 +110,7 @@ def test_a_larger_layer_never_costs_less(layer, at, data):
     larger = arguments | {key: arguments[key] + data.draw(st.integers(1, 20))}
     small, large = cost(build(**arguments), at), cost(build(**larger), at)
     assert large.cycles >= small.cycles
-    assert large.compute_cycles >= small.compute_cycles or at[0].kind == "npu"  # an NPU may trade it for traffic
+    assert large.compute_cycles >= small.compute_cycles or at[0].kind.startswith("npu")  # an NPU may trade it for traffic
 
 
 @settings(deadline=None)

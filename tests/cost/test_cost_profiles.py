@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fxsim import hwfiles
-from fxsim.cost.profiles import Accelerator, Dsp, Mcu, Npu, load
+from fxsim.cost.profiles import Accelerator, Dsp, Mcu, Npu
 from fxsim.cost.quantity import constants
 from fxsim.errors import ProfileError
 from fxsim.targets import list_targets, load_target
@@ -120,7 +120,7 @@ def test_negative_energy_is_refused(tmp_path):
     ("family", "old", "new", "key"),
     [
         ("npu/ethos-u55-128", "pixel_pass = { value = 4", "pixel_pass = { value = 2", "array.pixel_pass"),
-        ("dsp/hexagon-680", "mac_issue = { value = 1.0", "mac_issue = { value = 3.0", "vector.mac_depth"),
+        ("dsp/hexagon-680", "mac_depth = { value = 4", "mac_depth = { value = 12", "vector.mac_depth"),
     ],
 )
 def test_accelerators_cannot_beat_their_peak(family, old, new, key, tmp_path):

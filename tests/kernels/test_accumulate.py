@@ -74,6 +74,25 @@ def test_saturation_at_every_step_is_not_saturation_at_the_end():
     assert acc.item() == 27
 
 
+@settings(max_examples=30)
+@given(layer=layers(), bits=st.sampled_from([33, 40, 48, 63]), policy=st.sampled_from(["wrap", "saturate"]))
+def test_wide_kernels_equal_naive_twin(policy, layer, bits):
+    """int16 inputs and biases of 40 bits, in registers beyond 32 bits."""
+    x, w, _, x_zero, stride, dilation, pad, groups = layer
+    rng = np.random.default_rng(int(x.sum()) % 1000)
+    x = (x.astype(np.int16) * 257 + rng.integers(0, 2, x.shape).astype(np.int16)).astype(np.int16)
+    bias = rng.integers(-(2**40), 2**40, w.shape[3])
+    expected, _ = naive.conv(x, w, bias, x_zero, stride, dilation, pad, groups, bits, policy)
+    full, window, acc = padded(x, x_zero, pad), (*stride, *dilation), np.empty(expected.shape, np.int64)
+    limits = lowest(bits), highest(bits)
+    accumulate.conv(policy, 64)(full, w, bias, x_zero, window, groups, *limits, acc)
+    unused = 64 - bits if policy == "wrap" else 0
+    assert np.array_equal((acc << unused) >> unused, expected)
+    if w.shape[2] == 1 and w.shape[3] == groups:
+        accumulate.depthwise(policy, 64)(full, w[:, :, 0].copy(), bias, x_zero, window, *limits, acc)
+        assert np.array_equal((acc << unused) >> unused, expected)
+
+
 def test_int32_sum_wraps():
     """2**31 - 1 + 1 wraps to the least value, as the adder does."""
     x, w = np.ones((1, 1, 1, 1), np.int8), np.ones((1, 1, 1, 1), np.int8)

@@ -36,15 +36,28 @@ def _litert(content: bytes, inputs: Sequence[Array], outputs: Sequence[int]) -> 
     return [tensors[i] for i in outputs]
 
 
+def _optimized(content: bytes, inputs: Sequence[Array], outputs: Sequence[int]) -> list[Array]:
+    tensors = engines.litert_optimized(content, inputs)
+    return [tensors[i] for i in outputs]
+
+
+def _xnnpack(content: bytes, inputs: Sequence[Array], outputs: Sequence[int]) -> list[Array]:
+    return engines.litert_xnnpack(content, inputs)
+
+
 def _tflm(content: bytes, inputs: Sequence[Array], outputs: Sequence[int]) -> list[Array]:
     return engines.tflm(content, inputs)
 
 
 ENGINES: dict[str, Callable[[bytes, Sequence[Array], Sequence[int]], list[Array]]] = {
     "litert-reference": _litert,
+    "litert-optimized": _optimized,
+    "litert-xnnpack": _xnnpack,
     "tflm": _tflm,
 }
 """numerics profile -> the engine that it is held against"""
+LITERT = tuple(n for n in ENGINES if n.startswith("litert"))
+"""those that read what LiteRT reads"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from tests.live.cases import ENGINES, Tally
+from tests.live.cases import ENGINES, LITERT, Tally
 
 TALLIES = os.environ.get("FXSIM_LIVE_TALLIES", "")
 """A file that every tally is added to, a JSON object a line."""
-MODULES = {"litert-reference": "ai_edge_litert", "tflm": "tflite_micro"}
+MODULES = {n: "ai_edge_litert" if n in LITERT else "tflite_micro" for n in ENGINES}
 
 
 @pytest.fixture(params=list(ENGINES))
@@ -45,8 +45,8 @@ def tally(request: pytest.FixtureRequest, engine: str, tallies: Callable[[str, s
     return tallies(request.node.originalname.removeprefix("test_").upper(), engine)
 
 
-@pytest.fixture
-def litert(tallies: Callable[[str, str], Tally]) -> Callable[[str], Tally]:
+@pytest.fixture(params=LITERT)
+def litert(request: pytest.FixtureRequest, tallies: Callable[[str, str], Tally]) -> Callable[[str], Tally]:
     """``litert(op)``: a tally for what only LiteRT takes; skips where it is not installed."""
     pytest.importorskip("ai_edge_litert", reason="needs ai_edge_litert (the test extra)")
-    return lambda op: tallies(op, "litert-reference")
+    return lambda op: tallies(op, request.param)

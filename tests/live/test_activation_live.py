@@ -51,8 +51,7 @@ def straight(op: str, dtype: str) -> st.SearchStrategy[OneOp]:
 STRAIGHT = [
     *((op, t) for op in ("RELU", "RELU6", "LEAKY_RELU", "PRELU") for t in ("int8", "int16", "float32")),
     *(("ABS", t) for t in ("int8", "int16", "float32")),
-    ("NEG", "float32"),
-    ("SQUARE", "float32"),
+    *((op, "float32") for op in ("NEG", "SQUARE", "FLOOR")),
 ]
 STRAIGHT_LITERT = [
     *((op, "uint8") for op in ("RELU", "RELU6", "LEAKY_RELU", "PRELU")),
@@ -72,6 +71,17 @@ def _hold_straight(tally: Any, op: str, dtype: str) -> None:
 def test_straight(engine, tallies, op, dtype):
     """Every input of 8 bits, or at least 200 elements a case; ties and clamps occur where the op rescales."""
     _hold_straight(tallies(f"{op} {dtype}", engine), op, dtype)
+
+
+@pytest.mark.parametrize("engine", ["litert-optimized", "litert-xnnpack", "tflm"], indirect=True)
+@pytest.mark.parametrize("op", ["CEIL", "ROUND"])
+def test_what_the_reference_kernels_lack(engine, tallies, op):
+    """2,048 elements a case, halves among them."""
+    tally = tallies(op, engine)
+    halves = Operand((2001,), "float32", data=np.arange(-1000, 1001, dtype=np.float32) / 2)
+    OneOp(op, (halves,), Operand((2001,), "float32")).run(tally)
+    explore(unary(op, "float32"), lambda case: case.run(tally), share=0.5)
+    tally.check(2000)
 
 
 @pytest.mark.parametrize(("op", "dtype"), STRAIGHT_LITERT)
@@ -118,8 +128,7 @@ CURVED = [
     *(("LOGISTIC", t) for t in ("int8", "int16")),
     *(("TANH", t) for t in ("int8", "int16")),
     *(("HARD_SWISH", t) for t in ("int8", "float32")),
-    *(("RSQRT", t) for t in ("int8", "int16", "float32")),
-    ("SQRT", "float32"),
+    *(("RSQRT", t) for t in ("int8", "int16")),
 ]
 CURVED_LITERT = [
     ("LOGISTIC", "uint8"),
@@ -134,22 +143,31 @@ CURVED_LITERT = [
 def test_curved(engine, tallies, op, dtype):
     """Every input of 8 bits, or 2,047 of the others in each case."""
     tally = tallies(f"{op} {dtype}", engine)
-    explore(curved(op, dtype), lambda case: case.run(tally))
+    explore(curved(op, dtype), lambda case: case.run(tally), share=0.5)
     tally.check(160)
+
+
+@pytest.mark.parametrize("engine", ["litert-reference", "litert-optimized", "tflm"], indirect=True)
+@pytest.mark.parametrize("op", ["SQRT", "RSQRT"])
+def test_roots_of_floats(engine, tallies, op):
+    """2,047 elements in each case; XNNPACK's roots are approximate."""
+    tally = tallies(f"{op} float32", engine)
+    explore(curved(op, "float32"), lambda case: case.run(tally), share=0.5)
+    tally.check(2000)
 
 
 @pytest.mark.parametrize(("op", "dtype"), CURVED_LITERT)
 def test_curved_of_litert(litert, op, dtype):
     """What TFLM refuses: every input of 8 bits, or 2,047 of the others in each case."""
     tally = litert(f"{op} {dtype}")
-    explore(curved(op, dtype), lambda case: case.run(tally))
+    explore(curved(op, dtype), lambda case: case.run(tally), share=0.5)
     tally.check(160)
 
 
-def test_elu(tallies):
+@pytest.mark.parametrize("engine", ["litert-optimized", "litert-xnnpack", "tflm"], indirect=True)
+def test_elu(engine, tallies):
     """Every input in each case; LiteRT's reference kernels have no ELU."""
-    pytest.importorskip("tflite_micro", reason="needs tflite_micro (the test extra)")
-    tally = tallies("ELU int8", "tflm")
+    tally = tallies("ELU int8", engine)
     explore(curved("ELU", "int8"), lambda case: case.run(tally))
     tally.check(256)
 

@@ -86,3 +86,15 @@ def test_rescale_of_wide_sums(engine, tallies, op):
         if op not in ("DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"):
             tally.compare(bias_alone(op, np.clip(bias, -(1 << 31), (1 << 31) - 1), "int32", 1.0, weight, 1.0))
     tally.check(bias.size - 200)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("op", OPS[:3])
+def test_weights_given_at_run_time(engine, tallies, op, dtype):
+    """Layers whose weight is an input of the model, at least 15 elements a case; ties occur."""
+    tally = tallies(f"{op} {dtype} given weights", engine)
+    drawn = denses(dtype) if op == "FULLY_CONNECTED" else convs(depthwise=op == "DEPTHWISE_CONV_2D", dtype=dtype)
+    cases = biased(drawn, st.just("int64" if dtype == "int16" else "int32"))
+    given = cases.filter(lambda case: case.weight_type == "int8").map(lambda case: replace(case, given=True))
+    explore(given, lambda case: hold(tally, case))
+    tally.check(15, ties=True)

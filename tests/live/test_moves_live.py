@@ -277,7 +277,7 @@ def test_state_over_a_sequence(engine, values):
     shape = (1, 40)
     content, y = _streaming(shape, values.fill(shape, "int8"))
     sequence = np.stack([Values("small", n).fill(shape, "int8", 3) for n in range(12)])
-    ask = engines.litert_reference_sequence if engine == "litert-reference" else engines.tflm_sequence
+    ask = getattr(engines, f"{engine.replace('-', '_')}_sequence")
     results = ask(content, [[x] for x in sequence])
     wanted = np.stack([r[y] if isinstance(r, dict) else r[0] for r in results])
     got = simulate(parse(content, "stream"), sequence, engine).tensor(y)

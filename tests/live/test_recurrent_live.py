@@ -18,6 +18,8 @@ from tests.live.cases import VALUES, Array, Tally, Values, explore, f32, zeros
 pytestmark = pytest.mark.live
 SEQUENCES: dict[str, Callable[[bytes, list[list[Array]]], list[Array]]] = {
     "litert-reference": lambda content, xs: [t[OUTPUT] for t in engines.litert_reference_sequence(content, xs)],
+    "litert-optimized": lambda content, xs: [t[OUTPUT] for t in engines.litert_optimized_sequence(content, xs)],
+    "litert-xnnpack": lambda content, xs: [t[0] for t in engines.litert_xnnpack_sequence(content, xs)],
     "tflm": lambda content, xs: [t[0] for t in engines.tflm_sequence(content, xs)],
 }
 CELL = 2
@@ -108,10 +110,8 @@ def svdfs(draw: Any, state: str) -> SvdfCase:
 @pytest.mark.parametrize("state", ["int16", "int8"])
 def test_svdf(engine, tallies, state):
     """Sequences of up to 12 inferences on one state, at least 20 elements a case; clamps occur."""
-    if (engine, state) == ("litert-reference", "int8"):
+    if engine != "tflm" and state == "int8":
         pytest.skip("LiteRT reads any state as int16")
-    if engine not in SEQUENCES:
-        pytest.skip("the same kernel as litert-reference")
     tally = tallies(f"SVDF {state}", engine)
     explore(svdfs(state), lambda case: _compare(tally, case.content(), case.inputs()), share=2)
     tally.check(20, clamps=True)
@@ -202,10 +202,8 @@ def lstms(draw: Any, dtype: str) -> LstmCase:
 @pytest.mark.parametrize("dtype", ["int8", "int16"])
 def test_lstm(engine, tallies, dtype):
     """Sequences of up to 4 inferences of up to 5 steps, at least 20 elements a case; saturated outputs occur."""
-    if (engine, dtype) == ("litert-reference", "int16"):
+    if engine != "tflm" and dtype == "int16":
         pytest.skip("LiteRT has no kernel with int16 activations")
-    if engine not in SEQUENCES:
-        pytest.skip("the same kernel as litert-reference")
     tally = tallies(f"UNIDIRECTIONAL_SEQUENCE_LSTM {dtype}", engine)
     explore(lstms(dtype), lambda case: _compare(tally, case.content(), case.inputs()), share=2)
     tally.check(20, clamps=True)
@@ -213,8 +211,6 @@ def test_lstm(engine, tallies, dtype):
 
 def test_precision_of_the_svdf_rescale(engine, tallies):
     """A rescale of ``(1 - 2**-26) / 2``, which a float32 product makes a half: every odd input is a tie, or nearly."""
-    if engine not in SEQUENCES:
-        pytest.skip("the same kernel as litert-reference")
     tally = tallies("SVDF precision", engine)
     scale, weight = 1 + 2.0**-13, 1 - 2.0**-13
     assert f32(scale * weight) == 1 != scale * weight
@@ -232,8 +228,6 @@ def test_precision_of_the_svdf_rescale(engine, tallies):
 
 def test_precision_of_the_gates(engine, tallies):
     """As above for the cell gate of an LSTM whose other gates are open: its halves are seen in the output."""
-    if engine not in SEQUENCES:
-        pytest.skip("the same kernel as litert-reference")
     tally = tallies("UNIDIRECTIONAL_SEQUENCE_LSTM precision", engine)
     scale, weight, n = f32(2.0**-13 * (1 + 2.0**-13)), 1 - 2.0**-13, 256
     b = Builder()

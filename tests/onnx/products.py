@@ -44,7 +44,8 @@ class Quantized:
         if self.bias == "none":
             return None
         reach = {"small": 300, "large": 100_000}[self.bias]
-        return np.random.default_rng(self.seed + 1).integers(-reach, reach, channels).astype(np.int32)
+        values = np.random.default_rng(self.seed + 1).integers(-reach, reach, channels)
+        return (values // 128 * 128 if self.ties else values).astype(np.int32)
 
     def scales(self, acc: Array) -> tuple[float, Array, float, Array]:
         """``(x_scale, w_scales, y_scale, M)`` for exact accumulators ``(..., channels)``."""

@@ -3,6 +3,7 @@
 import builtins
 import sys
 
+import msgspec
 import numpy as np
 import onnx as package
 import pytest
@@ -198,3 +199,28 @@ def test_dynamic_scales_are_refused_by_name():
     graph = read(b.finish({"y": "uint8"}))
     with pytest.raises(UnsupportedOp, match="input 1 's' is no constant of one value"):
         fxsim.simulate(graph, [np.zeros(4, np.uint8), np.float32(1)], "onnxruntime")
+
+
+def test_registers_in_the_layout_of_onnx():
+    """The worst input is an image ``(N, C, H, W)``; run, it drives the register to the value that was promised."""
+    graph = read(conv().finish({"y": "uint8"}))
+    needed = fxsim.needed_bits(graph, "onnxruntime")[0]
+    worst = fxsim.worst_input(graph, 0, 2, "onnxruntime")
+    assert worst.inputs.shape == (1, 2, 5, 5)
+    trace = fxsim.simulate(graph, worst.inputs, "onnxruntime")
+    row = trace.channels.iloc[2]
+    assert worst.value in (row.acc_min, row.acc_max)
+    assert needed.high >= worst.value >= needed.low
+    assert worst.output[1] == 2
+
+
+def test_first_overflow_is_an_index_of_the_output():
+    """In a register of 8 bits some output of channel 1 overflows first; its index is one of (N, O, OH, OW)."""
+    profile = fxsim.load_numerics("onnxruntime")
+    narrow = msgspec.structs.replace(profile, accumulator=msgspec.structs.replace(profile.accumulator, bits=10))
+    x = np.zeros((1, 2, 5, 5), np.uint8) + 3
+    x[0, :, 3:, 3:] = 255
+    stats = fxsim.simulate(read(conv().finish({"y": "uint8"})), x, narrow).stats[0]
+    assert stats.overflows > 0
+    assert len(stats.first_overflow) == 5
+    assert stats.first_overflow[3:] >= (2, 2)

@@ -143,7 +143,7 @@ def test_small_weights_are_refused_by_name():
     b.op("MatMul", [b.input("x", (2, 32), "float32"), w], "y")
     content = b.finish({"y": "float32"})
     assert executed(content, [np.zeros((2, 32), np.float32)]) == {"MatMulNBits": 1}
-    with pytest.raises(UnsupportedOp, match="MatMulNBits.*'onnxruntime-unoptimized'"):
+    with pytest.raises(UnsupportedOp, match=r"MatMulNBits.*'onnxruntime-unoptimized'"):
         fused(content)
 
 

@@ -58,6 +58,25 @@ def test_binary(tallies, op):
     tally.check(1000)
 
 
+TELLING = [Params(0.4105466902256012, 225), Params(0.061551690101623535, 200), Params(0.006926320027559996, 205)]
+"""scales with which 4 or 5 of all pairs of bytes tell apart where the multiply-adds of QLinearAdd are fused"""
+
+
+@pytest.mark.parametrize(("a", "b"), [((256, 256), (256, 256)), ((256, 1), (256, 256)), ((256, 256), (256, 1))])
+def test_where_additions_are_fused(tallies, a, b):
+    tally, (p, q, r) = tallies("QLinearAdd, telling scales"), TELLING
+    maker = OnnxBuilder()
+    ins = [maker.input("a", a, "uint8"), *maker.scalars(p.scale, p.zero, "uint8")]
+    ins += [maker.input("b", b, "uint8"), *maker.scalars(q.scale, q.zero, "uint8")]
+    maker.op("QLinearAdd", [*ins, *maker.scalars(r.scale, r.zero, "uint8")], "y")
+    row = np.broadcast_to(every("uint8"), (256, 256))
+    column = every("uint8")[:, np.newaxis]
+    first = np.ascontiguousarray(np.broadcast_to(column, a) if b[1] > 1 else row)
+    second = np.ascontiguousarray(row if b[1] > 1 else column)
+    tally.ask(maker.finish({"y": "uint8"}), [first, second])
+    tally.check(65536)
+
+
 @pytest.mark.parametrize("op", ["QLinearSigmoid", "QLinearLeakyRelu"])
 def test_tables(tallies, op):
     """All 256 values of a byte for every scale."""

@@ -63,6 +63,9 @@ def test_what_a_file_says_of_all_ops_holds_for_all(tmp_path):
         ('[accumulator]\norder = "random"\n', r"order"),
         ('[requantize]\nrounding = "half_up"\n', r"rounding is 'half_up'; allowed: 'to_neg'"),
         ('[requantize]\nscheme = "triple"\n', r"scheme is 'triple'"),
+        ("[requantize]\nlanes = -1\n", r"lanes is -1; allowed: 0..1048576"),
+        ('[requantize]\ntail = "half_up"\n', r"tail is 'half_up'; allowed: 'to_neg'"),
+        ('[requantize]\nbound = "floor"\n', r"bound"),
         ('[ops.CONV2D]\nvariant = "x"\n', r"ops.CONV2D: no such op; did you mean 'CONV_2D'"),
         (
             '[ops.CONV_2D]\nvarient = "x"\n',

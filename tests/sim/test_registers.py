@@ -49,9 +49,15 @@ def test_no_random_input_goes_farther(model):
 
 
 @pytest.mark.corpus
-@pytest.mark.parametrize("name", ["kws_int8", "hey_jarvis_stream", "micro_speech", "ad01_int8"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("kws_int8", "hey_jarvis_stream", "micro_speech", "ad01_int8"),
+        *("seanet/seanet_conv0", "seanet/seanet_transpose_conv0", "seanet/seanet_transpose_conv4"),
+    ],
+)
 def test_real_models(corpus, name):
-    """Strides, padding wider than the image's reach, depth multipliers, dense layers."""
+    """Strides, padding wider than the image's reach, depth multipliers, dense layers, 64-bit sums, spread inputs."""
     graph = fxsim.read(corpus / "models" / f"{name}.tflite")
     for layer, _, _, prepared in layers_of(plan_of(graph, fxsim.load_numerics("litert-reference"))):
         for channel in {0, prepared.geometry.out_c // 2, prepared.geometry.out_c - 1}:

@@ -17,8 +17,8 @@ Padding = Literal["SAME", "VALID"] | tuple[int, int, int, int]
 """``SAME`` (odd padding goes to the end), ``VALID``, or explicit (top, bottom, left, right)."""
 BiasType = Literal["", "int32", "int64"]
 """What the file says of the bias of an int16 layer, whether it has one or not; empty: nothing."""
-ACTIVATION_TYPES = ("int8", "uint8", "int16")
-BIAS_TYPES = ("int32", "int64")
+ACTIVATION_TYPES = ("int8", "uint8", "int16", "float32")
+BIAS_TYPES = ("int32", "int64", "float32")
 
 
 def window_1d(size: int, kernel: int, stride: int, dilation: int, pad: tuple[int, int] | str) -> tuple[int, int]:
@@ -75,6 +75,8 @@ class FullyConnected(Activated):
 
     keep_dims: bool = False
     bias_type: BiasType = ""
+    asymmetric: bool = False
+    """how float32 inputs are quantized for int8 weights"""
 
 
 def check_bias(bias: Tensor | None, channels: int) -> None:
@@ -152,7 +154,7 @@ def _work(kind: WorkKind, op: str) -> WorkFn:
             kind,
             macs=g.outputs * g.window,
             elements=out.elements,
-            requantized=out.elements,
+            requantized=out.elements if out.quant is not None else 0,
             input_bytes=x.nbytes,
             weight_bytes=w.nbytes,
             bias_bytes=total_bytes(inputs[2:]),
@@ -166,7 +168,7 @@ def _work(kind: WorkKind, op: str) -> WorkFn:
     return work
 
 
-_WEIGHTS = ("int8", "uint8", "int4")
+_WEIGHTS = ("int8", "uint8", "int4", "float32")
 _TYPES = (ACTIVATION_TYPES, _WEIGHTS, BIAS_TYPES)
 _DENSE = (ACTIVATION_TYPES, (*_WEIGHTS, "int2"), BIAS_TYPES)
 

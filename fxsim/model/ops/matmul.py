@@ -58,5 +58,5 @@ def _work(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
     )
 
 
-_TYPES = (("int8", "int16"), ("int8", "int16"))
+_TYPES = (("int8", "int16", "float32"),) * 2
 SPECS = (OpSpec("BATCH_MATMUL", BatchMatMul, _infer, _work, 2, 2, dtypes=_TYPES),)

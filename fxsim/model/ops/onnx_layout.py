@@ -318,13 +318,23 @@ def _move_expand(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
 
 
 _MANY = 1 << 12
+_NEAR = (ANY, INDEX)
 SPECS = (
     OnnxSpec("Identity", Attributes, same_shape, no_work, dtypes=(ANY,), move=_reshaped(same_shape)),
     OnnxSpec("Dropout", Attributes, same_shape, no_work, 1, 3, dtypes=(ANY, REAL, ("bool",)), move=_reshaped(same_shape)),
-    OnnxSpec("Reshape", OnnxReshape, _infer_reshape, no_work, 2, 2, shape_inputs=(1,), dtypes=(ANY, INDEX), move=_reshaped(_infer_reshape)),
+    OnnxSpec(
+        "Reshape", OnnxReshape, _infer_reshape, no_work, 2, 2,
+        shape_inputs=(1,), dtypes=_NEAR, move=_reshaped(_infer_reshape),
+    ),
     OnnxSpec("Flatten", Axis, _infer_flatten, no_work, dtypes=(ANY,), move=_reshaped(_infer_flatten)),
-    OnnxSpec("Squeeze", Attributes, _infer_squeeze, no_work, 1, 2, shape_inputs=(1,), dtypes=(ANY, INDEX), move=_reshaped(_infer_squeeze)),
-    OnnxSpec("Unsqueeze", Attributes, _infer_unsqueeze, no_work, 2, 2, shape_inputs=(1,), dtypes=(ANY, INDEX), move=_reshaped(_infer_unsqueeze)),
+    OnnxSpec(
+        "Squeeze", Attributes, _infer_squeeze, no_work, 1, 2,
+        shape_inputs=(1,), dtypes=_NEAR, move=_reshaped(_infer_squeeze),
+    ),
+    OnnxSpec(
+        "Unsqueeze", Attributes, _infer_unsqueeze, no_work, 2, 2,
+        shape_inputs=(1,), dtypes=_NEAR, move=_reshaped(_infer_unsqueeze),
+    ),
     OnnxSpec("Shape", Attributes, lambda i, a, o: ((len(need(i[0], "input").shape),),), no_work, types=always(INT64)),
     OnnxSpec("Transpose", Permutation, _infer_transpose, copy_work, dtypes=(ANY,), move=_move_transpose),
     OnnxSpec("Concat", Axis, _infer_concat, copy_work, 1, _MANY, dtypes=(ANY,), move=_move_concat),
@@ -333,8 +343,8 @@ SPECS = (
         dtypes=(REAL, BYTE, (*BYTE, "float32")), types=_type_of_zero, output_params=(0, 1),
     ),
     OnnxSpec("Pad", Pad, _infer_pad, copy_work, 2, 4, shape_inputs=(1, 3), dtypes=(ANY, INDEX, ANY, INDEX), move=_move_pad),
-    OnnxSpec("Slice", Attributes, _infer_slice, copy_work, 3, 5, shape_inputs=(1, 2, 3, 4), dtypes=(ANY, INDEX), move=_move_slice),
-    OnnxSpec("Split", Axis, _infer_split, copy_work, 1, 2, 1, _MANY, shape_inputs=(1,), dtypes=(ANY, INDEX), move=_move_split),
-    OnnxSpec("Gather", Axis, _infer_gather, copy_work, 2, 2, shape_inputs=(1,), dtypes=(ANY, INDEX), move=_move_gather),
-    OnnxSpec("Expand", Attributes, _infer_expand, copy_work, 2, 2, shape_inputs=(1,), dtypes=(ANY, INDEX), move=_move_expand),
+    OnnxSpec("Slice", Attributes, _infer_slice, copy_work, 3, 5, shape_inputs=(1, 2, 3, 4), dtypes=_NEAR, move=_move_slice),
+    OnnxSpec("Split", Axis, _infer_split, copy_work, 1, 2, 1, _MANY, shape_inputs=(1,), dtypes=_NEAR, move=_move_split),
+    OnnxSpec("Gather", Axis, _infer_gather, copy_work, 2, 2, shape_inputs=(1,), dtypes=_NEAR, move=_move_gather),
+    OnnxSpec("Expand", Attributes, _infer_expand, copy_work, 2, 2, shape_inputs=(1,), dtypes=_NEAR, move=_move_expand),
 )  # fmt: skip

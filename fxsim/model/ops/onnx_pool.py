@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fxsim.errors import ModelError, UnsupportedOp
+from fxsim.model.graph import Tensor
 from fxsim.model.ops.base import Attributes, Operands, need, rank
 from fxsim.model.ops.onnx_base import BYTE, REAL, OnnxSpec, like_input, one, same_type
 from fxsim.model.ops.onnx_conv import OnnxWindow, two_d, window_2d
@@ -24,6 +25,12 @@ class GlobalPool(Attributes):
     channels_last: bool = False
 
 
+def _filled(x: Tensor) -> None:
+    """Holds an image to 3 or 4 axes, none of them of size 0."""
+    if 0 in rank(x, "input", 3, 4):
+        raise ModelError(f"input {x.name!r} has shape {list(x.shape)}; allowed: sizes of at least 1")
+
+
 def pool_2d(inputs: Operands, attrs: OnnxPool) -> tuple[Geometry, tuple[int, int, int, int]]:
     """The loop bounds, and the padding (top, bottom, left, right).
 
@@ -33,7 +40,7 @@ def pool_2d(inputs: Operands, attrs: OnnxPool) -> tuple[Geometry, tuple[int, int
     x = need(inputs[0], "input")
     if len(x.shape) > 4:
         raise UnsupportedOp(f"input {x.name!r} has shape {list(x.shape)}; supported: one or two spatial axes")
-    rank(x, "input", 3, 4)
+    _filled(x)
     if len(attrs.kernel) != len(x.shape) - 2:
         raise ModelError(f"kernel_shape is {list(attrs.kernel)}; allowed: {len(x.shape) - 2} values")
     n, c, h, w = two_d(x.shape)
@@ -55,7 +62,7 @@ def _infer_pool(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shap
 def global_sizes(inputs: Operands, attrs: GlobalPool) -> tuple[int, int, int, Shape]:
     """``(batch, channels, cells, output shape)`` of a global pool."""
     x = need(inputs[0], "input")
-    rank(x, "input", 3, 4)
+    _filled(x)
     cells = 1
     for s in x.shape[1:-1] if attrs.channels_last else x.shape[2:]:
         cells *= s

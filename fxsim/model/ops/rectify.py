@@ -34,5 +34,4 @@ SPECS = (
     OpSpec("PRELU", Attributes, _infer_prelu, elementwise_work, 2, 2, dtypes=(_ANY,)),
     OpSpec("ABS", Attributes, same_shape, elementwise_work, dtypes=(("int8", "int16", "int32", "float32"),)),
     OpSpec("NEG", Attributes, same_shape, unscaled_work, dtypes=(("int8", "int16", "int32", "int64", "float32"),)),
-    OpSpec("SQUARE", Attributes, same_shape, unscaled_work, dtypes=(("float32",),)),
 )

@@ -61,7 +61,7 @@ def _work(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
         "conv",
         macs=g.batch * g.in_h * g.in_w * g.window * g.out_c,
         elements=out.elements,
-        requantized=out.elements,
+        requantized=out.elements if out.quant is not None else 0,
         input_bytes=x.nbytes,
         weight_bytes=w.nbytes,
         bias_bytes=total_bytes(inputs[3:]),
@@ -81,7 +81,7 @@ SPECS = (
         _work,
         3,
         4,
-        dtypes=(("int32",), ("int8", "uint8"), ACTIVATION_TYPES, BIAS_TYPES),
+        dtypes=(("int32",), ("int8", "uint8", "float32"), ACTIVATION_TYPES, BIAS_TYPES),
         data_input=2,
     ),
 )

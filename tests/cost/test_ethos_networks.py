@@ -1,0 +1,240 @@
+"""Ethos-U networks: what the compiler folds, formats, weights and their copies; laws of single layers; systems and modes."""
+
+import re
+
+import numpy as np
+import pytest
+from cost_builders import Net, conv_work, plain_work, pool_work
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+import fxsim
+from fxsim import hwfiles
+from fxsim.cost.estimate import estimate_graph, estimate_work
+from fxsim.cost.ethos_array import Size
+from fxsim.cost.ethos_graph import surroundings
+from fxsim.cost.ethos_ops import Surroundings, operations
+from fxsim.cost.npu import Setting, machine_of
+from fxsim.errors import ProfileError
+from fxsim.model.live import works
+from fxsim.model.ops.base import Attributes
+from fxsim.model.ops.conv import Conv2D
+from fxsim.targets import load_target
+
+U55 = load_target("ethos-u55-128")
+M = machine_of(U55.profile)
+
+
+def nodes(graph, target="ethos-u55-128"):
+    t = load_target(target)
+    return estimate_graph(graph, t.profile, t.host)
+
+
+def random_weights(net, rng=np.random.default_rng(0)):  # noqa: B008
+    for i, t in enumerate(net.tensors):
+        if t.data is not None and t.data.dtype == np.int8:
+            data = rng.integers(-127, 128, t.shape).astype(np.int8)
+            net.tensors[i] = type(t)(t.index, t.name, t.shape, t.qtype, t.quant, data)
+    return net
+
+
+def test_a_padding_before_a_window_costs_nothing():
+    net = Net((1, 16, 16, 16))
+    a = net.conv(net.input, 16)
+    pads = net.tensor("pads", (4, 2), data=np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int8))
+    b = net.node("PAD", (a, pads), (1, 18, 18, 16))
+    weight = net.tensor("w", (16, 3, 3, 16), data=np.ones((16, 3, 3, 16), np.int8))
+    out = net.node("CONV_2D", (b, weight), (1, 16, 16, 16), Conv2D(padding="VALID"))
+    padded = nodes(random_weights(net).graph(out))
+    assert [c.estimate.runs_on for c in padded] == ["ethos-u55-128", "-", "ethos-u55-128"]
+    net = Net((1, 16, 16, 16))
+    same = nodes(random_weights(net).graph(net.conv(net.conv(net.input, 16), 16)))
+    assert padded[2].estimate.cycles == pytest.approx(same[1].estimate.cycles, rel=0.03)
+
+
+def test_a_table_is_read_on_the_way_out():
+    net = Net((1, 16, 16, 16))
+    a = net.conv(net.input, 16, kernel=1)
+    with_table = nodes(net.graph(net.node("LOGISTIC", (a,), (1, 16, 16, 16))))
+    assert [c.estimate.runs_on for c in with_table] == ["ethos-u55-128", "-"]
+    net = Net((1, 16, 16, 16))
+    without = nodes(net.graph(net.conv(net.input, 16, kernel=1)))
+    # a cycle an element instead of half a one
+    assert with_table[0].estimate.compute_cycles > without[0].estimate.compute_cycles + 1000
+    net = Net((1, 16, 16, 16))
+    alone = nodes(net.graph(net.node("LOGISTIC", (net.input,), (1, 16, 16, 16))))
+    assert alone[0].estimate.cycles > 4096
+
+
+def test_u85_adds_on_the_way_out():
+    net = Net((1, 16, 16, 16))
+    a = net.conv(net.input, 16)
+    graph = net.graph(net.add(a, net.conv(a, 16)))
+    runs = {t: [c.estimate.runs_on for c in nodes(graph, t)] for t in ("ethos-u55-128", "ethos-u85-256")}
+    assert runs == {"ethos-u55-128": ["ethos-u55-128"] * 3, "ethos-u85-256": ["ethos-u85-256", "ethos-u85-256", "-"]}
+
+
+def test_channels_lie_in_bricks_inside_a_network():
+    net = Net((1, 16, 16, 4))
+    a = net.conv(net.input, 16)
+    b = net.conv(a, 16)
+    graph = net.graph(net.reshape(net.conv(b, 16), (1, 4096)))
+    about = [n[0] for n in surroundings(graph, [True, True, True, False], chains=False) if n]
+    assert [(s.linear_input, s.linear_output) for s in about] == [(True, False), (False, False), (False, True)]
+    assert [(s.outer_input, s.outer_output) for s in about] == [(True, False), (False, False), (False, True)]
+
+
+def test_softmax_is_many_operations():
+    s = Surroundings("SOFTMAX", Size(1, 1, 10), Size(1, 1, 10))
+    work = plain_work("softmax", 10)
+    assert len(operations(work, s)) == 28
+    wide = operations(plain_work("softmax", 10, bits=16), s)
+    assert len(wide) < 28
+    assert {op.kind for op in operations(work, s)} == {"pool", "elementwise", "sum"}
+    assert len(operations(plain_work("softmax", 10, bits=16))) == 28  # on its own, never less than with 8 bits
+
+
+def test_weights_of_a_network_are_compressed_and_those_of_a_layer_are_not():
+    net = Net((1, 16, 16, 16))
+    zeros = nodes(net.graph(net.conv(net.input, 64)))[0]
+    net = Net((1, 16, 16, 16))
+    out = net.conv(net.input, 64)
+    noise = nodes(random_weights(net).graph(out))[0]
+
+    def flash(c):
+        return sum(f.read_bytes for f in c.estimate.flows if (f.memory, f.tensor) == ("flash", "weights"))
+
+    assert flash(zeros) < 0.1 * flash(noise)
+    alone = fxsim.estimate(fxsim.layer.conv2d(16, 16, 16, 64), "ethos-u55-128").layers[0]
+    assert flash(alone) % (64 * 9 * 16) == 0 < flash(alone)
+
+
+def test_slack_hides_weights():
+    net = Net((1, 32, 32, 16))
+    a = net.conv(net.input, 16)
+    graph = random_weights(net).graph(net.conv(a, 64))
+    profile = U55.profile
+    near = surroundings(graph, [True, True], chains=False)[1]
+    work = works(graph)[1]
+    cycles = [
+        estimate_work(work, profile, machine=M, setting=Setting(*near, slack)).cycles for slack in (0, 500, 10**6)
+    ]
+    assert cycles[0] > cycles[1] > cycles[2] or cycles[0] >= cycles[1] > cycles[2]
+
+
+# laws of a layer on its own; those of all targets are in test_cost_laws.py
+
+SPEEDS = st.fixed_dictionaries({m: st.sampled_from([0.1, 0.5, 1.0, 2.0]) for m in ("sram", "flash")})
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["ethos-u55-32", "ethos-u55-256", "ethos-u65-512", "ethos-u85-256"]),
+    st.tuples(st.integers(1, 24), st.integers(1, 24), st.integers(1, 100), st.integers(1, 100), st.integers(1, 9)),
+    SPEEDS,
+    st.sampled_from(["sram", "flash"]),
+)
+def test_a_slower_memory_never_costs_less(name, shape, speeds, slower):
+    profile = load_target(name).profile
+
+    def at(factor):
+        memory = {
+            n: replace(m, bandwidth=replace(m.bandwidth, value=m.bandwidth.value * factor[n]))
+            for n, m in profile.memory.items()
+        }
+        return replace(profile, memory=memory)
+
+    work = conv_work(*shape)
+    slow = speeds | {slower: speeds[slower] / 2}
+    assert estimate_work(work, at(slow)).cycles >= estimate_work(work, at(speeds)).cycles
+
+
+@pytest.mark.parametrize("name", [n for n in hwfiles.names("npu") if n.startswith("ethos")])
+def test_more_macs_never_cost_less(name):
+    profile = load_target(name).profile
+    for larger in ({"out_h": 9}, {"out_w": 9}, {"in_c": 17}, {"out_c": 17}, {"kernel": 4}, {"bits": 16}):
+        base = {"out_h": 8, "out_w": 8, "in_c": 16, "out_c": 16, "kernel": 3}
+        a, b = (estimate_work(conv_work(**arguments), profile) for arguments in (base, base | larger))
+        assert b.cycles >= a.cycles, larger
+    assert estimate_work(pool_work(kernel=3), profile).cycles >= estimate_work(pool_work(kernel=2), profile).cycles
+
+
+# systems and modes
+
+
+def test_a_bare_name_is_vela_s_default():
+    assert (U55.profile.system, U55.profile.mode) == ("ethos-u55-high-end-embedded", "shared-sram")
+    assert load_target("ethos-u65-256").profile.system == "ethos-u65-embedded"
+    assert load_target("ethos-u85-256").profile.system == "ethos-u85-sys-flash-high"
+
+
+@pytest.mark.parametrize(
+    ("name", "clock", "speeds", "holds"),
+    [
+        ("ethos-u55-128@deep-embedded", 200e6, {"sram": 8, "flash": 0.5},
+         {"sram": ("activations",), "flash": ("constants",)}),
+        ("ethos-u55-128@sram-only", 500e6, {"sram": 8}, {"sram": ("activations", "constants")}),
+        ("ethos-u65-256@Ethos_U65_Mid_End,Dedicated_Sram_384KB", 500e6, {"sram": 16, "dram": 7.5},
+         {"sram": ("cache",), "dram": ("activations", "constants")}),
+        ("ethos-u85-1024@dram-high,dedicated-sram-512kb", 1e9, {"sram": 64, "dram": 24},
+         {"sram": ("cache",), "dram": ("activations", "constants")}),
+    ],
+)  # fmt: skip
+def test_systems_and_memory_modes(name, clock, speeds, holds):
+    p = load_target(name).profile
+    assert p.clock.value == clock
+    assert p.bytes_per_cycle == {k: pytest.approx(v) for k, v in speeds.items()}
+    assert {n: m.holds for n, m in p.memory.items()} == holds
+    assert p.name.startswith(name.partition("@")[0] + "@")
+
+
+def test_every_system_and_mode_loads_and_has_sources():
+    from fxsim.cost.quantity import constants
+
+    for system in hwfiles.names("npu/systems"):
+        family = re.match(r"ethos-u\d\d", system)[0]
+        name = next(n for n in hwfiles.names("npu") if n.startswith(family))
+        for mode in hwfiles.names("npu/modes"):
+            p = load_target(f"{name}@{system},{mode}").profile
+            assert all(len(c.source) > 8 for _, c in constants(p))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ethos-u55-128@deep", "no npu/systems profile 'deep'; there are: 'ethos-u55-deep-embedded'"),
+        ("ethos-u55-128@", "allowed behind @: a system, a memory mode"),
+        ("ethos-u55-128@sram-only,shared-sram", "allowed behind @"),
+        ("hexagon-680@sram-only", "clock and memories of its own"),
+    ],
+)
+def test_wrong_systems_and_modes(name, message):
+    with pytest.raises(ProfileError, match=re.escape(message)):
+        load_target(name)
+
+
+def test_files_beside_the_accelerator(tmp_path):
+    text = hwfiles.find("npu", "ethos-u55-128").read_text()
+    system = hwfiles.find("npu/systems", "ethos-u55-deep-embedded").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace('system = "ethos-u55-high-end-embedded"', 'system = "slow.toml"'))
+    (tmp_path / "slow.toml").write_text(system.replace("value = 200", "value = 100"))
+    assert load_target(tmp_path / "mine.toml").profile.clock.value == 100e6
+    (tmp_path / "slow.toml").write_text(system.replace('port = "axi1"', 'port = "axi2"'))
+    with pytest.raises(ProfileError, match=r"key memory.flash.port of its system: got 'axi2'; allowed: 'axi0', 'axi1'"):
+        load_target(tmp_path / "mine.toml")
+    (tmp_path / "slow.toml").write_text(system + "\n[extra]\na = 1\n")
+    with pytest.raises(ProfileError, match=r"key extra: unknown"):
+        load_target(tmp_path / "mine.toml")
+
+
+def test_each_op_of_the_profile_is_one_that_fxsim_knows():
+    from fxsim.model.ops import OPS
+
+    assert set(U55.profile.ops) <= set(OPS)
+
+
+def test_a_product_takes_its_row_of_the_output_stage():
+    net = Net((1, 8, 8, 16))
+    graph = net.graph(net.node("MUL", (net.input, net.input), (1, 8, 8, 16), Attributes()))
+    assert nodes(graph)[0].estimate.compute_cycles == 0.75 * 1024
