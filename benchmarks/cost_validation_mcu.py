@@ -295,7 +295,7 @@ def section() -> str:
         "",
         table(["target", *head[1:]], _by_target(by_stack)),
         "",
-        "Single kernels (published cycles). A load on Cortex-M55 and ESP-NN's counts were set with them in view, PULP-NN's not:",
+        "Single kernels (published cycles; a load on Cortex-M55 and ESP-NN's counts were set with them in view):",
         "",
         table(["target", *head[1:]], ([t, *said(e)] for t, e in sorted(kernel_errors().items()))),
         "",

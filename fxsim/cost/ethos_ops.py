@@ -113,7 +113,7 @@ def _windowed(work: Work, g: Geometry, s: Surroundings | None) -> Operation:
     return Operation(
         kind,
         Size(g.out_h, g.out_w, g.out_c),
-        s.input if s and work.kind != "dense" else Size(g.in_h, g.in_w, g.in_c),
+        s.input._replace(h=s.input.h // g.batch) if s and work.kind != "dense" else Size(g.in_h, g.in_w, g.in_c),
         second=s.second if s and s.chained else None,
         chained=bool(s and s.chained),
         kernel=(g.kernel_h, g.kernel_w),

@@ -49,12 +49,11 @@ def bands_of(core: Core, library: Library) -> dict[str, ErrorBand]:
     exact = known.get(f"{core.name}+{library.name}", {})
     if "latency" in exact:
         return exact
-    measured_cores = {k.split("+")[0] for k in known if "+" in k}
-    measured_libraries = {k.split("+")[1] for k in known if "+" in k}
-    if core.name not in measured_cores:
+    networks = [k.split("+") for k, b in known.items() if "+" in k and not b["latency"].extrapolated]
+    if core.name not in {c for c, _ in networks}:
         why = f"no measurement of a network on {core.name}"
         return exact | {"latency": ErrorBand(rows=0, median=0.0, p90=0.0, source=why, extrapolated=why)}
-    near = DEVICE_LEFT_OUT if library.name in measured_libraries else LIBRARY_LEFT_OUT
+    near = DEVICE_LEFT_OUT if library.name in {n for _, n in networks} else LIBRARY_LEFT_OUT
     why = f"{library.name} was not measured on {core.name}"
     found = {k: msgspec.structs.replace(b, extrapolated=why) for k, b in known.get(near, {}).items()}
     return found | exact

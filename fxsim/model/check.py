@@ -71,6 +71,8 @@ def check_operands(node: Node, inputs: Operands, outputs: Operands) -> None:
     if isinstance(node.attributes, Unread):
         raise UnsupportedOp(node.attributes.reason)
     op = spec(node.op)
+    if not isinstance(node.attributes, op.attributes):
+        raise ModelError(f"has attributes {node.attributes}; allowed: {op.attributes.__name__}")
     _check_count("inputs", len(inputs), op.min_inputs, op.max_inputs)
     _check_count("outputs", len(outputs), op.min_outputs, op.max_outputs)
     for i, t in enumerate(inputs):

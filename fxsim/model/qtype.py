@@ -83,7 +83,8 @@ TYPES = (
 class QuantParams:
     """``real = scale * (raw - zero_point)``, one pair for the tensor, or one for each index along ``axis``.
 
-    A file may name an ``axis`` for one pair too, which no arithmetic minds, but some engines do. Scales are the file's float32 values, held exactly as Python floats.
+    A file may name an ``axis`` for one pair too, which no arithmetic minds, but some engines do. Scales are the
+    file's float32 values, held exactly as Python floats.
     """
 
     scale: tuple[float, ...]

@@ -17,7 +17,8 @@ from fxsim.fixed.formats import FixedFormat
 from fxsim.fixed.names import OVERFLOW, ROUNDING, STOCHASTIC
 from fxsim.model.check import check
 from fxsim.model.graph import Graph, Node, Tensor
-from fxsim.model.ops.base import Activated, Activation, Attributes
+from fxsim.model.ops.arithmetic import Sum
+from fxsim.model.ops.base import Activation, Attributes
 from fxsim.model.ops.conv import Conv2D, FullyConnected, Padding
 from fxsim.model.qtype import INT8, INT32, QuantParams
 from fxsim.numerics import MAX_BITS, MIN_BITS, Accumulator, Order, Requantize
@@ -202,7 +203,7 @@ class _Drawing:
             quant = QuantParams((self.scale(),), (self.draw(st.integers(-128, 127)),))
             other = self.constant(shape, quant, "term")
         scale = x.quant.scale[0] * self.draw(st.sampled_from((0.5, 1.0, 2.0, 3.0)))
-        return self.node("ADD", [x, other], x.shape, scale, Activated(self.fused()))
+        return self.node("ADD", [x, other], x.shape, scale, Sum(self.fused()))
 
 
 @st.composite

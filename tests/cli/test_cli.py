@@ -187,4 +187,6 @@ def test_nan_and_float_models(corpus, tmp_path):
     graph = fxsim.read(model)
     np.save(tmp_path / "nan.npy", np.full(graph.tensors[graph.inputs[0]].shape, np.nan, np.float32))
     assert re.search(r"is nan at \[0, 0\]; allowed: finite", fx("run", model, "-i", tmp_path / "nan.npy", code=2))
-    assert "is float32; supported" in fx("run", corpus / "models" / "ad01_hybrid.tflite", "-i", "random:1", code=2)
+    assert "float32 inputs with int8 weights in FULLY_CONNECTED; supported by the engine: float32 weights" in fx(
+        "run", corpus / "models" / "ad01_hybrid.tflite", "-i", "random:1", "-n", "tflm", code=2
+    )

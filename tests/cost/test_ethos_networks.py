@@ -53,6 +53,16 @@ def test_a_padding_before_a_window_costs_nothing():
     assert padded[2].estimate.cycles == pytest.approx(same[1].estimate.cycles, rel=0.03)
 
 
+def test_a_batch_runs_one_element_after_the_other():
+    def cycles(batch):
+        net = Net((batch, 16, 16, 16))
+        weight = net.tensor("w", (16, 3, 3, 16), data=np.ones((16, 3, 3, 16), np.int8))
+        out = net.node("CONV_2D", (net.input, weight), (batch, 16, 16, 16), Conv2D(padding="SAME"))
+        return nodes(net.graph(out))[0].estimate.cycles
+
+    assert cycles(3) == 3 * cycles(1)
+
+
 def test_a_table_is_read_on_the_way_out():
     net = Net((1, 16, 16, 16))
     a = net.conv(net.input, 16, kernel=1)

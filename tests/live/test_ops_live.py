@@ -173,7 +173,9 @@ class ConvCase:
         b, w, bias = Builder(), self.weights(), self.biases()
         x = b.tensor("x", self.inputs().shape, self.dtype, s.input, s.in_zero)
         data = None if self.given else w
-        kernel = b.tensor("w", w.shape, self.weight_type, s.weight, s.weight_zero, 3 if self.depthwise else 0, data=data)
+        kernel = b.tensor(
+            "w", w.shape, self.weight_type, s.weight, s.weight_zero, 3 if self.depthwise else 0, data=data
+        )
         ins = [x, kernel]
         if bias is not None:
             ins.append(b.tensor("b", bias.shape, self.bias_type, s.bias, 0, 0, data=bias))

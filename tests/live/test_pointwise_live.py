@@ -378,7 +378,7 @@ ONLY = {"litert": ["float32 uint8", "uint8 uint8", "uint8 int16"], "tflm": ["int
 @st.composite
 def quantizes(draw: Any, engine: str) -> UnaryCase:
     """Every pair of types; equal scales, power-of-two ratios and any."""
-    source, target = draw(st.sampled_from([*BOTH, *ONLY[engine.split("-")[0]]])).split()
+    source, target = draw(st.sampled_from([*BOTH, *ONLY[engine.split("-", maxsplit=1)[0]]])).split()
     scale = draw(powers(-6, 6) | decades(-3, 3))
     ratio = draw(powers(-3, 3) | decades(-2, 2) | decades(-8, 5))
     free = {"int32": st.just(0) | st.integers(-1000, 1000), "float32": st.just(0)}
