@@ -34,7 +34,13 @@ Model = Annotated[Path, typer.Argument(help="A quantized .tflite model.", show_d
 Input = Annotated[str, typer.Option("--input", "-i", help="X.npy, X.npz or random:SEED.")]
 Count = Annotated[int, typer.Option(min=1, help="Inferences to draw for random:SEED.")]
 Numerics = Annotated[
-    str, typer.Option("--numerics", "-n", help="A profile name (see: fxsim numerics) or a .toml file.")
+    str | None,
+    typer.Option(
+        "--numerics",
+        "-n",
+        help="A profile name (see: fxsim numerics) or a .toml file.",
+        show_default="the usual engine of the file's format",
+    ),
 ]
 
 
@@ -74,13 +80,20 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None] | None]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def simulate(model: Path, source: str, count: int, numerics: str, keep: "SimKeep" = "outputs") -> "Trace":
+def _called(model: Path, numerics: str | None) -> str:
+    """The name of the profile that a command runs with."""
+    from fxsim.numerics import numerics_of
+
+    return numerics_of(str(model), numerics).name
+
+
+def simulate(model: Path, source: str, count: int, numerics: str | None, keep: "SimKeep" = "outputs") -> "Trace":
     """Reads, loads and runs."""
     from fxsim.sim.inputs import load_inputs, make_batch
 
     graph = fxsim.read(model)
     x = load_inputs(graph, source, count)
-    with progress(f"{model.name} as {numerics}", make_batch(graph, x).count) as tick:
+    with progress(f"{model.name} as {_called(model, numerics)}", make_batch(graph, x).count) as tick:
         return fxsim.simulate(graph, x, numerics, keep, tick)
 
 
@@ -88,7 +101,7 @@ def simulate(model: Path, source: str, count: int, numerics: str, keep: "SimKeep
 def run(
     model: Model,
     source: Input,
-    numerics: Numerics = "litert-reference",
+    numerics: Numerics = None,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the trace to this .npz file.")] = None,
     keep: Annotated[Keep, typer.Option(help="Tensors to keep in the trace.")] = Keep.outputs,
     count: Count = 1,
@@ -108,7 +121,7 @@ def run(
 
 
 @app.command()
-def check(model: Model, numerics: Numerics = "litert-reference") -> None:
+def check(model: Model, numerics: Numerics = None) -> None:
     """List everything of a model that cannot be simulated, before anything runs. Exit code 2 if there is anything."""
     from fxsim.sim.support import known_ops
 
@@ -116,9 +129,9 @@ def check(model: Model, numerics: Numerics = "litert-reference") -> None:
     found = fxsim.unsupported(graph, numerics)
     if not found:
         count = sum(len(g.nodes) for g in (graph, *graph.called))
-        terminal.say(out, f"all {count} layers of {model.name} can be simulated as {numerics}", "green")
+        terminal.say(out, f"all {count} layers of {model.name} can be simulated as {_called(model, numerics)}", "green")
         return
-    out.print(terminal.gaps(found, model.name, numerics))
+    out.print(terminal.gaps(found, model.name, _called(model, numerics)))
     if any(g.op not in known_ops() for g in found):
         terminal.say(out, f"supported ops: {', '.join(known_ops())}")
     raise typer.Exit(2)
@@ -129,7 +142,7 @@ def compare(
     model: Model,
     against: Annotated[Path, typer.Option("--against", "-a", help="The dump: an .npz file.")],
     source: Input,
-    numerics: Numerics = "litert-reference",
+    numerics: Numerics = None,
     count: Count = 1,
 ) -> None:
     """Compare a dump with the simulation, tensor by tensor. Exit code 1 if they differ."""
@@ -159,25 +172,21 @@ def estimate(
     """Estimate cycles, memory traffic and energy of each layer on a target, or compare two targets."""
     if bool(target) == bool(compare):
         raise FxsimError("estimate: got both or neither of --target and --compare; allowed: one of them")
+    if compare and (format is not Format.table or plot is not None):
+        raise FxsimError("estimate: got --format or --plot with --compare; allowed: a table, with or without --save")
     graph = fxsim.read(model)
     way: Way | None = overlap.value if overlap else None
-    if compare:
-        from fxsim.report.compare_cost import compare_costs
-
-        sides = compare_costs(*(fxsim.estimate(graph, t, way) for t in compare))
-        out.print(terminal.cost_comparison(sides))
-        terminal.say(out, sides.summary())
-        return
-    cost = fxsim.estimate(graph, target, way)
+    costs = [fxsim.estimate(graph, t, way) for t in compare or (target,)]
     if format is Format.table:
         with out.capture() as captured:
-            out.print(terminal.cost(cost))
-            terminal.say(out, terminal.cost_summary(cost))
+            layers, summary = terminal.cost_report(*costs)
+            out.print(layers)
+            terminal.say(out, summary)
         text = captured.get()
     else:
-        text = cost.text(format.value)
+        text = costs[0].text(format.value)
     if plot is not None:
-        cost.plot(plot)
+        costs[0].plot(plot)
     if save is not None:
         atomic_write(save, text.encode())
     else:
@@ -187,7 +196,9 @@ def estimate(
 @app.command()
 def calibrate(
     target: Annotated[str, typer.Argument(help="An mcu target: a name (see: fxsim targets) or a .toml file.")],
-    measured: Annotated[Path, typer.Argument(help="A .csv file with the columns model, latency_ms and, if any, layer.")],
+    measured: Annotated[
+        Path, typer.Argument(help="A .csv file with the columns model, latency_ms and, if any, layer.")
+    ],
     save: Annotated[Path, typer.Option("--save", "-o", help="The .toml file to write.")] = Path("calibrated.toml"),
 ) -> None:
     """Fit a microcontroller to your own measurements and write it as a target of its own."""
@@ -225,12 +236,12 @@ def numerics() -> None:
 
 
 @app.command()
-def bits(model: Model, numerics: Numerics = "litert-reference") -> None:
+def bits(model: Model, numerics: Numerics = None) -> None:
     """Show which accumulator each layer needs so that no input can ever overflow it. Exit code 1 if the profile's can."""
     from fxsim.sim.registers import needed_bits
 
     rows = needed_bits(fxsim.read(model), numerics)
-    out.print(terminal.needed(rows, f"registers of {model.name} as {numerics}"))
+    out.print(terminal.needed(rows, f"registers of {model.name} as {_called(model, numerics)}"))
     if not all(r.safe for r in rows):
         raise typer.Exit(1)
 

@@ -172,6 +172,19 @@ def load_numerics(numerics: "str | os.PathLike[str] | NumericsProfile") -> Numer
     return _builtin(name)
 
 
+DEFAULTS = {".onnx": "onnxruntime"}
+"""suffix of a model file -> the profile of the engine that usually runs it; ``litert-reference`` for all others"""
+
+
+def numerics_of(model: str, asked: "str | os.PathLike[str] | NumericsProfile | None" = None) -> NumericsProfile:
+    """The profile asked for, or where none is, the one of the engine that usually runs files such as ``model``.
+
+    Raises:
+        ProfileError: as :func:`load_numerics`.
+    """
+    return load_numerics(asked or DEFAULTS.get(Path(model).suffix.lower(), "litert-reference"))
+
+
 @cache
 def _builtin(name: str) -> NumericsProfile:
     return _decode(hwfiles.find("numerics", name))

@@ -58,7 +58,9 @@ def describe_libraries() -> tuple[list[str], list[list[str]]]:
         found = load_library(hwfiles.find("library", name))
         runs = [c for c in sorted(mcu_targets.cores()) if mcu_targets.runs(c, name)]
         known = [f"{c}: {b.median:.0%}, {b.p90:.0%}" for c in runs if (b := measured.get(f"{c}+{name}"))]
-        rows.append([name, ", ".join(found.aliases), found.description, ", ".join(runs), "; ".join(known) or "unvalidated"])
+        rows.append(
+            [name, ", ".join(found.aliases), found.description, ", ".join(runs), "; ".join(known) or "unvalidated"]
+        )
     return ["library", "also", "what", "cores", "error: median, 90 %"], rows
 
 
@@ -72,7 +74,9 @@ def overlapped(target: Target, overlap: str) -> Target:
     if overlap not in ways:
         raise ProfileError(f"overlap is {overlap!r}; allowed: {listed(ways)}")
     if not isinstance(target.profile, Mcu | Dsp):
-        raise ProfileError(f"overlap on {target.name}, a {target.kind}: its model has one of its own; allowed: mcu and dsp")
+        raise ProfileError(
+            f"overlap on {target.name}, a {target.kind}: its model has one of its own; allowed: mcu and dsp"
+        )
     return Target(replace(target.profile, overlap=overlap), target.host)
 
 

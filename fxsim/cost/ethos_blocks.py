@@ -8,7 +8,8 @@ alone, not on the memories.
 
 ``candidates`` is a small fixed set of blocks that fit: powers of two, with either order of traversal. A layer that takes
 the fastest of them never costs less than a smaller layer, as any block for the larger one serves the smaller one too.
-Vela's rule lacks that property: one channel more may lead it to a better block.
+Vela's rule lacks that property: one channel more may lead it to a better block. Of random enlargements of a convolution
+2 % cost less by its rule, at most by a third on U55 and by half on U85.
 
 Source: ethos-u-vela 5.2.0, regor; all 546 blocks of U55 and U65 in its debug databases of three networks reproduced.
 """

@@ -164,7 +164,8 @@ class _Pricer:
 def kernels(core: Core, library: Library, counts: Counts) -> McuKernels:
     """The library's kernels in cycles of the core."""
     share = 1 / core.cores.value
-    least = 1 / core.peak_macs.value / min(1.0, counts.wide_factor.value)  # a factor does not lift a core above its peak
+    # no factor lifts a core above its peak
+    least = 1 / core.peak_macs.value / min(1.0, counts.wide_factor.value)
 
     def pricer(layer: str) -> _Pricer:
         return _Pricer(core, getattr(library.scale, layer), library.name, share)

@@ -59,9 +59,14 @@ def bands_of(core: Core, library: Library) -> dict[str, ErrorBand]:
     return found | exact
 
 
+def _parts(name: str) -> re.Match[str] | None:
+    """Core, library and operating point of a name; ``cortex-m0+`` is the one core whose own name ends in a plus."""
+    return NAME.fullmatch(re.sub(r"^cortex-m0\+(?=$|[+@])", "cortex-m0plus", name))
+
+
 def is_core(name: str) -> bool:
     """True if the part before ``+`` and ``@`` is a shipped core."""
-    parts = NAME.fullmatch(name)
+    parts = _parts(name)
     return parts is not None and parts["core"] in cores()
 
 
@@ -103,7 +108,7 @@ def named(name: str) -> Mcu:
     Raises:
         ProfileError: if there is no such core or library, they do not go together, or the operating point is none.
     """
-    parts = NAME.fullmatch(name)
+    parts = _parts(name)
     if parts is None or parts["core"] not in cores():
         known = sorted(cores())
         raise ProfileError(f"no mcu profile {name!r}; there are: {listed(known)}{hwfiles.nearest(name, known)}")

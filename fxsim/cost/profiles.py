@@ -286,7 +286,13 @@ class Dsp(Profile, frozen=True):
 
 RESERVED = ("mac", "core", "idle", "host", "compute", "none", "ifm", "ofm", "weights", "bias", "scratch")
 """names of other columns of a cost table, which a memory must not take"""
-FAMILIES: dict[str, type[Profile]] = {"npu": SharedNpu, "npu-u85": WideNpu, "systolic": Systolic, "dsp": Dsp, "mcu": Mcu}
+FAMILIES: dict[str, type[Profile]] = {
+    "npu": SharedNpu,
+    "npu-u85": WideNpu,
+    "systolic": Systolic,
+    "dsp": Dsp,
+    "mcu": Mcu,
+}
 BUFFERS = ("ifmap", "filter", "ofmap")
 """the memories that a systolic array must have beside its main one"""
 
@@ -349,4 +355,3 @@ def _fastest(profile: Profile) -> dict[str, float]:
         "vector.depthwise_lanes": rate * v.depthwise_lanes.value,
         "scalar.mac": 1 / profile.scalar.mac.value,
     }
-

@@ -56,8 +56,8 @@ def schema() -> dict[str, Any]:
             )
             if quantities:
                 properties[field] = _with_units(properties[field], quantities[0])
-    for kind, root in KINDS.items():
-        parts[root.__name__]["properties"]["kind"] = {"const": kind}
+    for name, root in KINDS.items():
+        parts[root.__name__]["properties"]["kind"] = {"const": name}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "fxsim hardware profile",

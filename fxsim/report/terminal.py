@@ -194,6 +194,16 @@ def cost_comparison(c: "CostComparison") -> Table:
     return table(f"{c.a.model}: a = {c.a.target.name}, b = {c.b.target.name}", columns, rows)
 
 
+def cost_report(*costs: "Cost") -> tuple[Table, str]:
+    """The layers and totals of a cost, or of two side by side."""
+    if len(costs) == 1:
+        return cost(costs[0]), cost_summary(costs[0])
+    from fxsim.report.compare_cost import compare_costs
+
+    sides = compare_costs(*costs)
+    return cost_comparison(sides), sides.summary()
+
+
 def cost_summary(c: "Cost") -> str:
     """The totals of a cost, whether it fits, and what backs the numbers."""
     t, p = c.totals(), c.target.profile

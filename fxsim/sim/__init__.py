@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fxsim.errors import FxsimError, listed
 from fxsim.model.graph import Graph
-from fxsim.numerics import NumericsProfile, load_numerics
+from fxsim.numerics import NumericsProfile, numerics_of
 from fxsim.sim.inputs import make_batch
 from fxsim.sim.plan import plan_of
 from fxsim.sim.trace import Progress, Trace, computed, run
@@ -17,7 +17,7 @@ Keep = Literal["outputs", "all"] | Sequence[int | str]
 def simulate(
     model: Graph,
     x: Any,  # noqa: ANN401
-    numerics: str | os.PathLike[str] | NumericsProfile = "litert-reference",
+    numerics: str | os.PathLike[str] | NumericsProfile | None = None,
     keep: Keep = "outputs",
     progress: Progress | None = None,
 ) -> Trace:
@@ -28,14 +28,15 @@ def simulate(
         x: an array, or a dict (by input name) or list of arrays. One inference has exactly the model's shape; many carry
             one more leading axis, or the same rank with a larger batch; outputs stack the same way. A model with state
             keeps it along the sequence and starts fresh at each call.
-        numerics: a profile's name (:func:`fxsim.list_numerics`), a ``.toml`` file, or a profile.
+        numerics: a profile's name (:func:`fxsim.list_numerics`), a ``.toml`` file, or a profile; by default
+            ``onnxruntime`` for ``.onnx`` models, ``litert-reference`` for all others.
         keep: ``"outputs"``, ``"all"``, or a list of tensor indices or names to keep in the trace.
         progress: called with the number of inferences done after each.
 
     Raises:
         InputError: if ``x`` does not fit the model; ProfileError, UnsupportedOp: if the arithmetic or an op is not there.
     """
-    profile = load_numerics(numerics)
+    profile = numerics_of(model.name, numerics)
     batch = make_batch(model, x)
     plan = plan_of(model, profile)
     keys = list(dict.fromkeys((*model.outputs, *_kept(plan.graph, keep))))

@@ -105,6 +105,8 @@ def _transposed(graph: Graph, node: Node) -> bool:
     """
     size, w, x, bias = _inputs(graph, node, 4)
     out = graph.tensors[node.outputs[0]]
+    if size is not None and size.data is not None and _real(x, w, bias, types=("float32",)):
+        return True
     if size is None or size.data is None or x is None or w is None or not _bytes(x, out):
         return False
     attrs, valid = node.attributes, True

@@ -101,19 +101,25 @@ def _float(
         "plain": (False, False, False),
         "plain_float": (False, False, False),
         "gemm": (False, True, False) if op == "DEPTHWISE_CONV_2D" else None,
-        "fused": None if op == "TRANSPOSE_CONV" else (True, True, separate),
+        "fused": (True, True, separate and op != "TRANSPOSE_CONV"),
     }
     order = orders.get(variant)
+    if variant == "fused" and (g.kernel_h < place[1][0] or g.kernel_w < place[1][1]):
+        order = None  # outputs that no input reaches: XNNPACK has another way, which is not known
     if order is None:
         raise UnsupportedOp(
-            f"the order in which the engine adds up a {op} in float32 is not known; supported: int8 weights"
+            f"the order in which the engine adds up a {op} in float32 is not known; supported here: integers"
         )
     f, window = sums(*order), (g.stride_h, g.stride_w, g.dilation_h, g.dilation_w)
+    # XNNPACK goes through the kernel of a transpose convolution as the file has it, the others through the input.
+    turn = -1 if variant == "fused" and op == "TRANSPOSE_CONV" else 1
+    kernel = np.ascontiguousarray(weight[::turn, ::turn])
 
     def compute(x: Array) -> Floats:
         result = np.empty((g.batch, g.out_h, g.out_w, g.out_c), np.float32)
-        f(np.ascontiguousarray(padded(x, g, *place, 0)), weight, bias, window, g.groups, result)
-        return result
+        image = np.ascontiguousarray(padded(x, g, *place, 0)[:, ::turn, ::turn])
+        f(image, kernel, bias, window, g.groups, result)
+        return result[:, ::turn, ::turn]
 
     return compute
 

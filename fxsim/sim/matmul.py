@@ -30,7 +30,7 @@ def _float(site: Site, attrs: BatchMatMul) -> Bound:
     fused = orders.get(site.variant("", "gemm", *orders))
     if fused is None:
         raise UnsupportedOp(
-            "the order in which the engine adds up a BATCH_MATMUL in float32 is not known; supported: int8"
+            "the order in which the engine adds up a BATCH_MATMUL in float32 is not known; supported here: integers"
         )
     site.types(input1="float32", output="float32")
     lead = site.outputs[0].shape[:-2]

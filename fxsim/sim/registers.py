@@ -14,7 +14,7 @@ from fxsim.arith.bounds import bits_needed, dot_range
 from fxsim.errors import DomainError
 from fxsim.model.graph import Graph
 from fxsim.model.qtype import Array
-from fxsim.numerics import NumericsProfile, load_numerics
+from fxsim.numerics import NumericsProfile, numerics_of
 from fxsim.sim.layer import Layer
 from fxsim.sim.plan import Plan, plan_of
 
@@ -63,10 +63,10 @@ def layers_of(plan: Plan) -> Iterator[tuple[int, str, str, Layer]]:
             yield step.node.index, step.node.op, step.node.name, owner
 
 
-def needed_bits(model: Graph, numerics: "str | NumericsProfile" = "litert-reference") -> tuple[Needed, ...]:
+def needed_bits(model: Graph, numerics: "str | NumericsProfile | None" = None) -> tuple[Needed, ...]:
     """For each layer with an accumulator, the register that no input can overflow."""
     rows = []
-    for layer, op, name, prepared in layers_of(plan_of(model, load_numerics(numerics))):
+    for layer, op, name, prepared in layers_of(plan_of(model, numerics_of(model.name, numerics))):
         ranges = channel_ranges(prepared)
         widths = [bits_needed(low, high) for low, high in ranges]
         a, channel = prepared.accumulator, int(np.argmax(widths))
@@ -120,15 +120,13 @@ def channel_ranges(layer: Layer) -> list[tuple[int, int]]:
     return best
 
 
-def worst_input(
-    model: Graph, layer: int, channel: int, numerics: "str | NumericsProfile" = "litert-reference"
-) -> Worst:
+def worst_input(model: Graph, layer: int, channel: int, numerics: "str | NumericsProfile | None" = None) -> Worst:
     """An input of ``layer`` with which the register of ``channel`` reaches the farthest value that it ever can.
 
     Raises:
         DomainError: if the layer has no accumulator or no such channel.
     """
-    found = {i: p for i, _, _, p in layers_of(plan_of(model, load_numerics(numerics)))}
+    found = {i: p for i, _, _, p in layers_of(plan_of(model, numerics_of(model.name, numerics)))}
     if layer not in found:
         raise DomainError(f"{model.name}: layer {layer} has no accumulator; allowed: {sorted(found)}")
     prepared = found[layer]

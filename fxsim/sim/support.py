@@ -7,7 +7,7 @@ from fxsim.errors import FxsimError
 from fxsim.model.check import check, faults, where
 from fxsim.model.graph import Graph
 from fxsim.model.ops import OPS
-from fxsim.numerics import NumericsProfile, load_numerics
+from fxsim.numerics import NumericsProfile, numerics_of
 from fxsim.sim.plan import plan_of
 from fxsim.sim.registry import BINDINGS, STATE_OPS, bind
 
@@ -28,7 +28,7 @@ def known_ops() -> list[str]:
     return sorted({*BINDINGS, *STATE_OPS})
 
 
-def unsupported(graph: Graph, numerics: str | NumericsProfile = "litert-reference") -> tuple[Gap, ...]:
+def unsupported(graph: Graph, numerics: str | NumericsProfile | None = None) -> tuple[Gap, ...]:
     """Every layer of ``graph`` that fxsim cannot run as ``numerics`` computes, in order, with op, attribute and value.
 
     Args:
@@ -38,7 +38,7 @@ def unsupported(graph: Graph, numerics: str | NumericsProfile = "litert-referenc
     Raises:
         ModelError: if every layer is known, but the network as a whole is not sound.
     """
-    profile = load_numerics(numerics)
+    profile = numerics_of(graph.name, numerics)
     gaps = tuple(gap for g in (graph, *graph.called) for gap in _gaps(g, profile))
     if not gaps:
         plan_of(check(graph), profile)

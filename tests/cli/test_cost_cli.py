@@ -43,6 +43,10 @@ def test_calibrate_writes_a_target(tmp_path):
     [
         (["estimate", MODEL], "got both or neither of --target and --compare"),
         (["estimate", MODEL, "-t", "cortex-m4", "--compare", "a", "b"], "got both or neither"),
+        (
+            ["estimate", MODEL, "--compare", "cortex-m4", "cortex-m7", "-f", "csv"],
+            "got --format or --plot with --compare",
+        ),
         (["estimate", MODEL, "-t", "systolic-8x8-os", "--overlap", "max"], "allowed: mcu and dsp"),
         (["estimate", MODEL, "-t", "cortex-m4+nothing"], "no library 'nothing'"),
         (["calibrate", "cortex-m4", "absent.csv"], "absent.csv: cannot be read"),

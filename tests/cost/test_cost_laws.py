@@ -110,7 +110,9 @@ def test_a_larger_layer_never_costs_less(layer, at, data):
     larger = arguments | {key: arguments[key] + data.draw(st.integers(1, 20))}
     small, large = cost(build(**arguments), at), cost(build(**larger), at)
     assert large.cycles >= small.cycles
-    assert large.compute_cycles >= small.compute_cycles or at[0].kind.startswith("npu")  # an NPU may trade it for traffic
+    assert large.compute_cycles >= small.compute_cycles or at[0].kind.startswith(
+        "npu"
+    )  # an NPU may trade it for traffic
 
 
 @settings(deadline=None)

@@ -42,6 +42,12 @@ def test_a_bare_core_is_the_core_with_its_own_library():
     assert set(CORES) < set(list_targets())
 
 
+def test_cortex_m0_plus_by_its_own_name():
+    assert mcu("cortex-m0+") == mcu("cortex-m0plus")
+    assert mcu("cortex-m0++hale") == mcu("cortex-m0plus+hale-1.0.175")
+    assert mcu("cortex-m0+@32MHz").clock.value == 32e6
+
+
 def test_aliases_are_the_library():
     assert mcu("cortex-m4+x-cube-ai-10.2") == mcu("cortex-m4+x-cube-ai-9") == mcu("cortex-m4+x-cube-ai")
     assert mcu("cortex-m4+x-cube-ai-8.0") == mcu("cortex-m4+x-cube-ai-7")

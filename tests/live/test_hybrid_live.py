@@ -147,7 +147,6 @@ UNKNOWN = {
     ("litert-optimized", "CONV_2D"),
     ("litert-optimized", "FULLY_CONNECTED"),
     ("litert-optimized", "TRANSPOSE_CONV"),
-    ("litert-xnnpack", "TRANSPOSE_CONV"),
 }
 LAYERS = ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
 
