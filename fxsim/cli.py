@@ -227,10 +227,10 @@ def numerics() -> None:
     rows = []
     for name in fxsim.list_numerics():
         p = fxsim.load_numerics(name)
-        acc = f"{p.accumulator.bits} bits, {p.accumulator.overflow}"
-        rows.append(
-            [name, p.description, acc, f"{p.requantize.scheme}, {p.requantize.rounding}", p.verified, p.against]
-        )
+        conv = p.of("CONV_2D", delegated=True)
+        acc = f"{conv.accumulator.bits} bits, {conv.accumulator.overflow}"
+        rescale = f"{conv.requantize.scheme}, {conv.requantize.rounding}"
+        rows.append([name, p.description, acc, rescale, p.verified, p.against])
     headings = ("numerics", "what", "accumulator", "requantize", "verified", "against")
     out.print(terminal.table("numerics", dict.fromkeys(headings, "left"), rows))
 

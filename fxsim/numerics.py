@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from fxsim import hwfiles
-from fxsim.arith.multiplier import CHAINS
+from fxsim.arith.multiplier import CHAINS, MULTIPLIER_BITS
 from fxsim.arith.overflow import OVERFLOWS, POLICIES
 from fxsim.arith.requantize import SCHEMES, WIDE_SCHEMES
 from fxsim.arith.rounding import RULES
@@ -86,7 +86,10 @@ class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``chain`` and ``chain_per_channel``: how the real scale is computed, for one scale and for one a channel; ``lanes``
     and ``tail``: output channels beyond the last full block of so many lanes are rounded by that rule instead, or
     elements, as ``lanes_over`` says;
-    ``bound``: a fused activation's bound is rounded before the zero point is added, or with it in the sum.
+    ``bound``: a fused activation's bound is rounded before the zero point is added, or with it in the sum;
+    ``multiplier_bits`` and ``multiplier_rounding``: how an integer scheme stores the scale of a layer, 1 bit being a power
+    of two; other scales are rounded by that rule, or refused where it is ``"exact"``, as are those of
+    ``2**max_exponent`` and above.
     """
 
     scheme: str = "double_rounding"
@@ -98,6 +101,9 @@ class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lanes_over: Literal["channels", "elements"] = "channels"
     bound: Literal["rounded", "summed"] = "rounded"
     wide: str = "reduced_multiplier"
+    multiplier_bits: int = MULTIPLIER_BITS
+    multiplier_rounding: str = "ties_away"
+    max_exponent: int = 30
 
     def __post_init__(self) -> None:
         """Raises ProfileError on a name that there is not."""
@@ -105,6 +111,10 @@ class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _among("wide", self.wide, WIDE_SCHEMES)
         _among("rounding", self.rounding, RULES)
         _among("tail", self.tail, RULES)
+        _among("multiplier_rounding", self.multiplier_rounding, (*RULES, "exact"))
+        for key, low, high in (("multiplier_bits", 1, MULTIPLIER_BITS), ("max_exponent", -31, 30)):
+            if not low <= getattr(self, key) <= high:
+                raise ProfileError(f"{key} is {getattr(self, key)}; allowed: {low}..{high}")
         if not 0 <= self.lanes <= 1 << 20:
             raise ProfileError(f"lanes is {self.lanes}; allowed: 0..{1 << 20}")
         _among("chain", self.chain, CHAINS)
@@ -146,6 +156,15 @@ class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delegate: Delegate | None = None
     rewrite: Literal["", "onnxruntime"] = ""
     """how the engine rewrites a graph before it runs it: see :func:`fxsim.sim.plan.as_executed`"""
+    only: tuple[str, ...] = ()
+    """the ops whose arithmetic is known, where it is not known for all: others are refused"""
+    symmetric: bool = False
+    """the engine has no zero points: tensors with one are refused"""
+
+    def __post_init__(self) -> None:
+        """Raises ProfileError on an op that there is not."""
+        for op in self.only:
+            _among("only", op, OPS)
 
     def of(self, op: str, dtype: str = "", *, delegated: bool = False) -> OpNumerics:
         """The arithmetic of ``op`` on inputs of type ``dtype``, in the engine itself or in its delegate."""

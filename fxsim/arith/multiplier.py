@@ -1,7 +1,7 @@
 """From a real scale to an integer multiplier and a shift. Which precision, and in which order, is part of an engine.
 
 A layer rescales its accumulator by ``M = input_scale * weight_scale / output_scale``. Integer engines store ``M`` as
-``q * 2**(shift - 31)`` with a 31-bit ``q``.
+``q * 2**(shift - 31)`` with a 31-bit ``q``, or one whose low bits are zero: shorter multipliers have the same form.
 
 Source: tflite/kernels/internal/quantization_util.cc, kernel_util.cc @ LiteRT 2.3.0.
 """
@@ -9,6 +9,8 @@ Source: tflite/kernels/internal/quantization_util.cc, kernel_util.cc @ LiteRT 2.
 import math
 import struct
 from collections.abc import Callable
+
+from fxsim.arith.rounding import Rule, from_float, ties_away
 
 MULTIPLIER_BITS = 31
 
@@ -51,17 +53,17 @@ def round_half_away(x: float) -> int:
     return whole + (int(math.copysign(1, x)) if abs(x - whole) >= 0.5 else 0)
 
 
-def quantize_multiplier(real: float) -> tuple[int, int]:
+def quantize_multiplier(real: float, bits: int = MULTIPLIER_BITS, rule: Rule = ties_away) -> tuple[int, int]:
     """``(q, shift)`` with ``real ~ q * 2**(shift - 31)`` and ``2**30 <= q < 2**31``; ``(0, 0)`` below ``2**-32``.
 
-    ``q`` is the float64 mantissa times ``2**31``, ties away from zero.
+    ``q`` is the float64 mantissa times ``2**31``, rounded by ``rule`` to its upper ``bits`` of 1 to 31.
     """
     if real == 0.0:
         return 0, 0
     mantissa, shift = math.frexp(real)
-    q = round_half_away(mantissa * (1 << MULTIPLIER_BITS))
-    if q == 1 << MULTIPLIER_BITS:
+    q = from_float(rule, mantissa * (1 << bits))
+    if q == 1 << bits:
         q, shift = q >> 1, shift + 1
     if shift < -31:
         return 0, 0
-    return q, shift
+    return q << (MULTIPLIER_BITS - bits), shift

@@ -4,8 +4,13 @@ Integer schemes take the scale as ``q * 2**(shift - 31)`` (see :mod:`fxsim.arith
 int64 for accumulators of at most 32 bits, ``0 <= q < 2**31`` and ``-31 <= shift <= 30``. The zero point is added afterwards.
 """
 
+from collections.abc import Callable
+
 from fxsim.arith.overflow import wrap
 from fxsim.arith.rounding import Rule, shift_right, ties_pos
+from fxsim.arith.tosa import tosa_double_rounding
+
+Scheme = Callable[[Rule, int, int, int], int]
 
 
 def high_multiply(value: int, q: int) -> int:
@@ -29,10 +34,23 @@ def double_rounding(rule: Rule, acc: int, q: int, shift: int) -> int:
     return shift_right(rule, high_multiply(wrap(acc << left, 32), q), max(-shift, 0))
 
 
+def floored_double_rounding(rule: Rule, acc: int, q: int, shift: int) -> int:
+    """``acc * q * 2**(shift - 31)``, rounded twice: down after the 31-bit high multiply, by ``rule`` after the right shift.
+
+    :func:`double_rounding` without the high multiply's nudge. With ``ties_away`` it is ESP-NN's vector code built with
+    NN_SKIP_NUDGE.
+
+    Source: esp_nn_multiply_by_quantized_mult_esp32s3.S, ``use_nudge`` off @ ESP-NN 1.2.
+    """
+    left = max(shift, 0)
+    return shift_right(rule, wrap(acc << left, 32) * q >> 31, max(-shift, 0))
+
+
 def single_rounding(rule: Rule, acc: int, q: int, shift: int) -> int:
     """``acc * q * 2**(shift - 31)``, rounded once by ``rule``.
 
-    With ``ties_pos`` it is TFLite built with TFLITE_SINGLE_ROUNDING.
+    With ``ties_pos`` it is TFLite built with TFLITE_SINGLE_ROUNDING, with ``ties_away`` TVM's TONEAREST and the converters
+    of NVDLA, with ``to_neg`` PULP-NN. A power of two is the multiplier ``2**30``.
 
     Source: tflite/kernels/internal/common.cc @ LiteRT 2.3.0.
     """
@@ -65,7 +83,13 @@ def fifteen_bits(q: int) -> int:
     return min((q + (1 << 15)) >> 16, (1 << 15) - 1)
 
 
-SCHEMES = ("double_rounding", "single_rounding", "float64", "float32")
+NARROW: dict[str, Scheme] = {
+    f.__name__: f for f in (double_rounding, single_rounding, floored_double_rounding, tosa_double_rounding)
+}
+"""the integer schemes of 32-bit accumulators"""
+WIDE: dict[str, Scheme] = {f.__name__: f for f in (reduced_multiplier, reduced_multiplier_halved)}
+"""the integer schemes of wider accumulators"""
+SCHEMES = (*NARROW, "float64", "float32")
 """The integer schemes of 32-bit accumulators; and ``acc * scale`` in float64 or float32, rounded once by the rule."""
-WIDE_SCHEMES = ("reduced_multiplier", "reduced_multiplier_halved")
+WIDE_SCHEMES = tuple(WIDE)
 """The integer schemes of wider accumulators."""

@@ -1,9 +1,9 @@
-"""TOSA's RESCALE in integers: the double rounding written as one sum and one shift.
+"""TOSA's RESCALE in integers: the double rounding written as one sum and one shift; and its division by a reciprocal.
 
-Source: TOSA specification 1.0, RESCALE, ``apply_scale_32`` with ``double_round``.
+Source: TOSA specification 1.0, RESCALE, ``apply_scale_32`` with ``double_round``; AVG_POOL2D, ``reciprocal_scale``.
 """
 
-from fxsim.arith.rounding import Rule
+from fxsim.arith.rounding import Rule, shift_right
 
 
 def tosa_double_rounding(rule: Rule, acc: int, q: int, shift: int) -> int:
@@ -21,3 +21,24 @@ def tosa_double_rounding(rule: Rule, acc: int, q: int, shift: int) -> int:
     if shift < 0:
         nudge += (1 << 30) if acc >= 0 else -(1 << 30)
     return (acc * q + nudge) >> right
+
+
+def reciprocal(divisor: int) -> tuple[int, int]:
+    """``(q, shift)`` with ``1 / divisor`` just below or at ``q / 2**shift`` and ``2**30 <= q < 2**31``, for ``divisor >= 1``.
+
+    ``q = ((2**30 + 1) << k) // divisor`` and ``shift = 30 + k``, where ``2**(k - 1) < divisor <= 2**k``.
+    """
+    k = 0
+    while (1 << k) < divisor:
+        k += 1
+    return (((1 << 30) + 1) << k) // divisor, 30 + k
+
+
+def divide_by_reciprocal(rule: Rule, value: int, divisor: int) -> int:
+    """``value / divisor`` as a product with :func:`reciprocal`, rounded by ``rule``; TOSA's averages have ``ties_pos``.
+
+    Since the reciprocal is too great rather than too small, ties of either sign go away from zero. Exact compiled for
+    ``abs(value) < 2**31``.
+    """
+    q, shift = reciprocal(divisor)
+    return shift_right(rule, value * q, shift)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fxsim.cost.ethos_array import Size
-from fxsim.cost.ethos_ops import BRICK, FREE, Surroundings
+from fxsim.cost.ethos_ops import BRICK, FREE, Surroundings, deepened
 from fxsim.cost.ethos_weights import Weights
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.live import works as works_of
@@ -21,12 +21,25 @@ MACS = ("conv", "depthwise", "dense")
 FUSES = (*MACS, "pool", "elementwise")
 """layers that may read a table on their way out"""
 JOINS = ("CONCATENATION", "PACK")
+SHORT = 8
+"""pixels with fewer channels than this are joined where shape means nothing"""
 
 
 def size_of(shape: Shape) -> Size:
     """The last three axes of a tensor; what lies before them is height too."""
     padded = (1, 1, 1, *shape)
     return Size(int(np.prod(padded[:-2])), padded[-2], padded[-1])
+
+
+def _shapeless(graph: Graph, node: Node, work: Work) -> bool:
+    """True for an elementwise layer on short pixels whose operands are alike or single numbers."""
+    if work.kind not in ("elementwise", "lookup") and node.op != "QUANTIZE":
+        return False
+    made = graph.tensors[node.outputs[0]]
+    alike = all(
+        graph.tensors[i].shape == made.shape for i in node.inputs if i != ABSENT and graph.tensors[i].elements > 1
+    )
+    return alike and made.elements > BRICK and size_of(made.shape).d < SHORT
 
 
 class _Roles:
@@ -65,7 +78,8 @@ class _Roles:
                 self._chain(graph, at, makers, users, on_npu, works)
             elif on_npu[at] and work.kind == "lookup" and source in makers and source not in graph.outputs:
                 before = makers[source]
-                if on_npu[before] and works[before].kind in FUSES and len(users[source]) == 1:
+                fuses = works[before].kind in FUSES and not self._reshaped(graph, at, before, works)
+                if on_npu[before] and fuses and len(users[source]) == 1:
                     self.roots[source] = target
                     self.done.add(at)
                     self.tables.add(before)
@@ -83,12 +97,19 @@ class _Roles:
         n = graph.nodes[at]
         for mine, other in (n.inputs, n.inputs[::-1]):
             same = mine >= 0 and other >= 0 and graph.tensors[mine].shape == graph.tensors[other].shape
+            same = same and not self._reshaped(graph, at, at - 1, works)
             if same and makers.get(mine) == at - 1 and on_npu[at - 1] and works[at - 1].kind in (*MACS, "pool"):
                 if len(users[mine]) == 1 and mine not in graph.outputs and not graph.tensors[other].constant:
                     self.roots[mine] = n.outputs[0]
                     self.done.add(at)
                     self.chained[at - 1] = other
                     return
+
+    @staticmethod
+    def _reshaped(graph: Graph, at: int, before: int, works: Sequence[Work]) -> bool:
+        """True if a layer sees another shape than the windowed layer before it makes: they stay apart."""
+        windowed = works[before].kind in ("conv", "depthwise", "pool")
+        return windowed and _shapeless(graph, graph.nodes[at], works[at])
 
     def root(self, tensor: int) -> int:
         """The tensor that is stored."""
@@ -97,13 +118,14 @@ class _Roles:
         return tensor
 
 
-def _seen_shape(graph: Graph, node: Node, tensor: int) -> tuple[int, int]:
+def _seen_shape(graph: Graph, node: Node, work: Work, tensor: int) -> tuple[int, int]:
     """Width and channels of a tensor as a node takes or makes it."""
     t = graph.tensors[tensor]
     if node.op == "FULLY_CONNECTED":
         depth = graph.tensors[node.inputs[1]].shape[-1] if tensor == node.inputs[0] else t.shape[-1]
         return t.elements // max(depth, 1), depth
     size = size_of(t.shape)
+    size = deepened(size) if _shapeless(graph, node, work) else size
     return (-1, -1) if node.op == "SOFTMAX" and tensor == node.inputs[0] else (size.w, size.d)
 
 
@@ -112,7 +134,7 @@ def _formats(graph: Graph, on_npu: Sequence[bool], roles: _Roles) -> tuple[set[i
     outer = {roles.root(i) for i in (*graph.inputs, *graph.outputs)}
     seen: dict[int, set[tuple[int, int]]] = {}
     linear: set[int] = set()
-    for at, (node, npu) in enumerate(zip(graph.nodes, on_npu, strict=True)):
+    for at, (node, npu, work) in enumerate(zip(graph.nodes, on_npu, works_of(graph), strict=True)):
         view = not npu and node.outputs and node.outputs[0] in roles.roots
         if view or at in roles.done:
             continue
@@ -120,7 +142,7 @@ def _formats(graph: Graph, on_npu: Sequence[bool], roles: _Roles) -> tuple[set[i
         for i in used:
             if not npu:
                 outer.add(roles.root(i))
-            seen.setdefault(roles.root(i), set()).add(_seen_shape(graph, node, roles.unpadded.get(i, i)))
+            seen.setdefault(roles.root(i), set()).add(_seen_shape(graph, node, work, roles.unpadded.get(i, i)))
         if node.op == "TRANSPOSE":
             linear.update(roles.root(i) for i in used)
         if node.op in FREE and any(graph.tensors[i].shape and graph.tensors[i].shape[-1] % BRICK for i in used):
@@ -177,10 +199,14 @@ def surroundings(
         if node.op in JOINS:  # what others made must be copied to where it belongs
             copied = [i for i in maps if roles.root(i) in outer and not graph.tensors[i].constant]
             made, in_place = graph.tensors[copied[0]] if copied else made, not copied
+        takes, makes = size_of(stored.shape), size_of(made.shape)
+        if _shapeless(graph, node, work):
+            takes = makes = deepened(makes)
+            second = makes if second and second.elements > 1 else second
         about = Surroundings(
             node.op,
-            size_of(made.shape),
-            size_of(stored.shape),
+            makes,
+            takes,
             second,
             linear_input=source in linear,
             linear_output=target in linear,

@@ -148,16 +148,28 @@ def _softmax(shape: Size, bits: int, *, alone: bool) -> tuple[Operation, ...]:
     return (maximum, looked_up, shifted, total, clz, *[binary] * 20, shifted, shifted, on(full, "binary32", into=bits))
 
 
-def _any_shape(s: Surroundings) -> bool:
-    """True for an elementwise layer on short pixels that lie one after the other."""
-    linear = s.linear_input and s.linear_output
-    return (
-        linear
-        and s.input == s.output
-        and s.second in (None, s.output)
-        and s.output.d < BRICK
-        and s.output.elements % BRICK == 0
-    )
+@lru_cache(maxsize=1024)
+def deepened(size: Size) -> Size:
+    """A tensor whose pixels are short as a compiler views it where shape means nothing: 16 channels or more.
+
+    The least prime factors of its size make the channels; the others go to height and width in turn.
+    """
+    factors, rest, factor = [], size.elements, 2
+    while factor * factor <= rest:
+        if rest % factor:
+            factor += 1
+        else:
+            factors.append(factor)
+            rest //= factor
+    depth, height, width = 1, 1, 1
+    for factor in (*factors, rest):
+        if depth < BRICK:
+            depth *= factor
+        elif width < height:
+            width *= factor
+        else:
+            height *= factor
+    return Size(max(height, width), min(height, width), depth)
 
 
 def _plain(work: Work, s: Surroundings | None) -> tuple[Operation, ...]:
@@ -185,10 +197,6 @@ def _plain(work: Work, s: Surroundings | None) -> tuple[Operation, ...]:
         return (replace(plain, kind="pool"),)
     if s and s.op == "QUANTIZE":
         return (replace(plain, kind="pool"),)
-    if s and _any_shape(s):  # no channel matters: as many as a brick holds
-        shape = source = Size(1, shape.elements // BRICK, BRICK)
-        s = replace(s, second=shape if s.second else None)
-        plain = replace(plain, output=shape)
     stage: Stage = STAGES.get(s.op, "other") if s else "add"
     second = (s.second if s else shape) if s is None or s.second else None
     rounds = 1 if s else max(1, ceil_div(work.element_ops, max(work.elements, 1)))

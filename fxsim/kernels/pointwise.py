@@ -8,12 +8,11 @@ import numpy as np
 
 from fxsim.arith import roots
 from fxsim.arith.overflow import wrap
-from fxsim.arith.requantize import double_rounding, single_rounding
+from fxsim.arith.requantize import NARROW
 from fxsim.arith.rounding import RULES, from_float
 from fxsim.kernels._jit import STAMP, jitable, kernel
 
 Kernel = Callable[..., Any]
-_SCHEMES = {"double_rounding": double_rounding, "single_rounding": single_rounding}
 
 
 def _sum(x: int, y: int) -> int:
@@ -39,7 +38,7 @@ def join(scheme: str, rounding: str, how: str) -> Kernel:
 
     Source: tflite/kernels/internal/reference/add.h, sub.h; squared_difference.cc @ LiteRT 2.3.0.
     """
-    apply, rule, joined, stamp = _SCHEMES[scheme], RULES[rounding], JOINS[how], STAMP
+    apply, rule, joined, stamp = NARROW[scheme], RULES[rounding], JOINS[how], STAMP
 
     @kernel
     def f(a, b, zeros, q, shift, left, zero, low, high, out):

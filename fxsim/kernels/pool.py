@@ -11,20 +11,23 @@ from typing import Any
 import numpy as np
 
 from fxsim.arith.rounding import RULES, divide
+from fxsim.arith.tosa import divide_by_reciprocal
 from fxsim.kernels._jit import STAMP, kernel
 
 Kernel = Callable[..., Any]
+DIVISIONS = {"exact": divide, "reciprocal": divide_by_reciprocal}
 
 
 @cache
-def average(rounding: str) -> Kernel:
+def average(rounding: str, division: str = "exact") -> Kernel:
     """``f(x, window, low, high, out)``: the sum divided by the number of cells inside the image, rounded.
 
-    With ``ties_away`` it is ``(sum +- n / 2) / n`` in C, as TFLite and CMSIS-NN compute.
+    With ``ties_away`` it is ``(sum +- n / 2) / n`` in C, as TFLite and CMSIS-NN compute. ``division`` is one of
+    :data:`DIVISIONS`.
 
     Source: tflite/kernels/internal/reference/integer_ops/pooling.h @ LiteRT 2.3.0.
     """
-    rule, stamp = RULES[rounding], STAMP
+    mean, rule, stamp = DIVISIONS[division], RULES[rounding], STAMP
 
     @kernel
     def f(x, window, low, high, out):
@@ -44,7 +47,7 @@ def average(rounding: str) -> Kernel:
                             for k in range(c):
                                 total[k] += np.int64(x[b, i, j, k])
                     for k in range(c):
-                        out[b, y, z, k] = min(max(divide(rule, total[k], count), low), high)
+                        out[b, y, z, k] = min(max(mean(rule, total[k], count), low), high)
 
     return f
 

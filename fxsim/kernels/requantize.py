@@ -7,17 +7,12 @@ from typing import Any, Literal
 import numpy as np
 
 from fxsim.arith.overflow import wrap
-from fxsim.arith.requantize import (
-    double_rounding,
-    reduced_multiplier,
-    reduced_multiplier_halved,
-    single_rounding,
-)
+from fxsim.arith.requantize import NARROW, WIDE
 from fxsim.arith.rounding import RULES, from_float
 from fxsim.kernels._jit import STAMP, kernel
 
 Kernel = Callable[..., Any]
-INTEGER = {f.__name__: f for f in (double_rounding, single_rounding, reduced_multiplier, reduced_multiplier_halved)}
+INTEGER = NARROW | WIDE
 
 
 @cache

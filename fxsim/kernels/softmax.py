@@ -8,14 +8,13 @@ import numpy as np
 
 from fxsim.arith.gemmlowp import exp_on_negative_values, reciprocal
 from fxsim.arith.overflow import wrap
-from fxsim.arith.requantize import double_rounding, high_multiply, single_rounding
+from fxsim.arith.requantize import NARROW, high_multiply
 from fxsim.arith.roots import inverse_square_root, logarithm
 from fxsim.arith.rounding import RULES, shift_right, ties_away, ties_pos
 from fxsim.arith.tables import interpolate
 from fxsim.kernels._jit import STAMP, kernel
 
 Kernel = Callable[..., Any]
-_SCHEMES = {"double_rounding": double_rounding, "single_rounding": single_rounding}
 DIFF_INTEGER_BITS = 5
 LOG_INTEGER_BITS = 4
 SUM_INTEGER_BITS = 12
@@ -79,7 +78,7 @@ def softmax16(scheme: str, rounding: str) -> Kernel:
 
     Source: tflite/kernels/internal/reference/softmax.h, SoftmaxInt16 @ LiteRT 2.3.0.
     """
-    apply, rule, stamp = _SCHEMES[scheme], RULES[rounding], STAMP
+    apply, rule, stamp = NARROW[scheme], RULES[rounding], STAMP
 
     @kernel
     def f(x, q, shift, exponentials, reciprocals, out):
@@ -158,7 +157,7 @@ def l2_normalize(scheme: str, rounding: str) -> Kernel:
 
     Source: tflite/kernels/internal/reference/integer_ops/l2normalization.h @ LiteRT 2.3.0.
     """
-    apply, rule, stamp = _SCHEMES[scheme], RULES[rounding], STAMP
+    apply, rule, stamp = NARROW[scheme], RULES[rounding], STAMP
 
     @kernel
     def f(x, zero, left, out_zero, low, high, out):

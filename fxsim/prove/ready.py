@@ -4,9 +4,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 
-from fxsim.arith.requantize import double_rounding, single_rounding
+from fxsim.arith.requantize import NARROW
 from fxsim.arith.rounding import RULES, Rule
-from fxsim.arith.tosa import tosa_double_rounding
 from fxsim.errors import DomainError, listed
 from fxsim.prove import forms
 from fxsim.prove.claims import Claim, Range, apart_by_at_most, as_range, at_most, below, equal
@@ -16,11 +15,7 @@ INT32: Range = (-(1 << 31), (1 << 31) - 1)
 MULTIPLIERS: Range = (1 << 30, (1 << 31) - 1)
 VALUES: Range = (-(1 << 20), (1 << 20) - 1)
 SHIFTS: Range = (0, 20)
-SCHEMES: dict[str, Scheme] = {
-    "double_rounding": double_rounding,
-    "single_rounding": single_rounding,
-    "tosa_double_rounding": tosa_double_rounding,
-}
+SCHEMES: dict[str, Scheme] = NARROW
 """the integer schemes: ``f(rule, acc, q, shift)``"""
 RULELESS = {"tosa_double_rounding"}
 """schemes whose text is their rounding"""

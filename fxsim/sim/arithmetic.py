@@ -18,6 +18,7 @@ from fxsim.sim.base import (
     clamp_range,
     clamped,
     make_scales,
+    multiplier_of,
     power_of_two,
     quantized_range,
     scalar_quant,
@@ -46,7 +47,7 @@ def _join(site: Site, how: str, left: int, clamp: tuple[int, int], *, squared: b
     (a_scale, a_zero), (b_scale, b_zero), (out_scale, out_zero) = map(scalar_quant, (a, b, out))
     twice = 2 * max(a_scale, b_scale)
     whole = (twice * twice, out_scale * (1 << 2 * left)) if squared else (twice, out_scale * (1 << left))
-    pairs = [quantize_multiplier(chain((x,), y)) for x, y in ((a_scale, twice), (b_scale, twice), whole)]
+    pairs = [multiplier_of(r, chain((x,), y)) for x, y in ((a_scale, twice), (b_scale, twice), whole)]
     if pairs[2][1] > (30 if site.numerics.variant == "any_scale" else 0):
         raise UnsupportedOp(
             f"output scale {out_scale:g} is too small for input scales {a_scale:g} and {b_scale:g}: the engine refuses it"

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fxsim.arith.multiplier import CHAINS, float32, quantize_multiplier
+from fxsim.arith.multiplier import CHAINS, MULTIPLIER_BITS, float32, quantize_multiplier
+from fxsim.arith.requantize import NARROW
+from fxsim.arith.rounding import RULES
 from fxsim.arith.xnnpack import activation_bound
 from fxsim.errors import ProfileError, UnsupportedOp, listed
 from fxsim.kernels.ordered import FIRST, HIGH, LOW, OVERFLOWED, watch
@@ -128,10 +130,8 @@ class Site:
     def integer_scheme(self) -> Requantize:
         """The requantization, which must be an integer one."""
         r = self.numerics.requantize
-        if r.scheme not in ("double_rounding", "single_rounding"):
-            raise ProfileError(
-                f"profile {self.profile!r}: scheme is {r.scheme!r}; allowed here: 'double_rounding', 'single_rounding'"
-            )
+        if r.scheme not in NARROW:
+            raise ProfileError(f"profile {self.profile!r}: scheme is {r.scheme!r}; allowed here: {listed(NARROW)}")
         return r
 
 
@@ -229,6 +229,24 @@ def scheme_of(r: Requantize, bits: int) -> tuple[str, str]:
     return (r.wide, "ties_pos") if bits > 32 and not r.scheme.startswith("float") else (r.scheme, r.rounding)
 
 
+def multiplier_of(r: Requantize, real: float) -> tuple[int, int]:
+    """``(q, shift)`` of a real scale, as :func:`quantize_multiplier`, in the engine's own precision.
+
+    Raises:
+        UnsupportedOp: if the engine holds the scale to a multiplier that is exact, and to no greater exponent.
+    """
+    exact = r.multiplier_rounding == "exact"
+    q, shift = quantize_multiplier(real, r.multiplier_bits, RULES["to_neg" if exact else r.multiplier_rounding])
+    if exact and math.ldexp(q, shift - MULTIPLIER_BITS) != real:
+        allowed = "powers of two" if r.multiplier_bits == 1 else f"multipliers of {r.multiplier_bits} bits"
+        raise UnsupportedOp(f"a rescale by {real:.9g} is none of the engine's, which has {allowed} only")
+    if shift > r.max_exponent:
+        raise UnsupportedOp(
+            f"a rescale by {real:g} is too great for the engine; allowed: below {math.ldexp(1.0, r.max_exponent):g}"
+        )
+    return q, shift
+
+
 def make_scales(
     site: Site, numerators: Sequence[tuple[float, ...]], denominator: float, count: int = 1, bits: int = 32
 ) -> Scales:
@@ -242,7 +260,7 @@ def make_scales(
     reals = [chain(n, denominator) for n in numerators]
     if not all(map(math.isfinite, reals)):
         raise UnsupportedOp(f"a rescale by {max(reals)} is beyond the engine's range")
-    pairs = [quantize_multiplier(m) for m in reals]
+    pairs = [quantize_multiplier(m) if r.scheme.startswith("float") else multiplier_of(r, m) for m in reals]
     worst = max(shift for _, shift in pairs)
     most = 30 if bits <= 32 else 14
     if worst > most and not r.scheme.startswith("float"):

@@ -9,6 +9,7 @@ from fxsim.arith.multiplier import float32
 from fxsim.errors import UnsupportedOp
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.ops import spec
+from fxsim.model.ops.pool import Pool2D
 from fxsim.model.ops.rectify import LeakyRelu
 from fxsim.model.ops.transpose_conv import TransposeConv
 
@@ -156,9 +157,11 @@ def _conversion(graph: Graph, node: Node) -> bool:
 
 
 def _leaky(graph: Graph, node: Node) -> bool:
-    """Rescaled by 2**-8 to 2**7, below zero by as much, or by the negative of nearly as much."""
+    """Of floats; or rescaled by 2**-8 to 2**7, below zero by as much, or by the negative of nearly as much."""
     attrs, (x, out) = node.attributes, (graph.tensors[i] for i in (node.inputs[0], node.outputs[0]))
     assert isinstance(attrs, LeakyRelu)
+    if x.qtype.name == "float32":
+        return True
     if not _bytes(x, out) or not abs(attrs.alpha) >= 2.0**-126:
         return False
     positive = _ratio(x, out)
@@ -169,6 +172,18 @@ def _leaky(graph: Graph, node: Node) -> bool:
 def _unary(graph: Graph, node: Node) -> bool:
     """Of 8 bits."""
     return _bytes(graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]])
+
+
+def _pool(graph: Graph, node: Node) -> bool:
+    """Of 8 bits, with strides of at most the window."""
+    attrs = node.attributes
+    assert isinstance(attrs, Pool2D)
+    return _unary(graph, node) and attrs.stride_h <= attrs.kernel_h and attrs.stride_w <= attrs.kernel_w
+
+
+def _signed(graph: Graph, node: Node) -> bool:
+    """Of int8 alone."""
+    return all(graph.tensors[i].qtype.name == "int8" for i in (node.inputs[0], node.outputs[0]))
 
 
 def _from_bytes(graph: Graph, node: Node) -> bool:
@@ -221,7 +236,8 @@ _XNNPACK: dict[str, Callable[[Graph, Node], bool]] = {
     "LEAKY_RELU": _leaky,
     "LOGISTIC": _unary,
     "TANH": _unary,
-    "MAX_POOL_2D": _unary,
+    "ELU": _signed,
+    "MAX_POOL_2D": _pool,
     "RESIZE_BILINEAR": _resize,
     **dict.fromkeys(("TRANSPOSE", "PAD", "SPLIT", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"), _equal_scales),
 }

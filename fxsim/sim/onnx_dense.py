@@ -75,16 +75,15 @@ def _quantized(site: Site, scale_at: int, zero_at: int, alpha: float = 1.0) -> B
     bias = np.zeros(n, np.int32)
     if bias_tensor is not None:
         bias = np.asarray(numbers(site, place.bias, bias_tensor.elements)).astype(np.int32).reshape(bias_tensor.shape)
-    if w.data is None or len(b) != 2 or bias.size not in (1, n) or (bias.ndim == 2 and bias.shape[1] != n) or n < 1:
+    if w.data is None or len(b) != 2 or bias.size not in (1, n) or (bias.ndim == 2 and bias.shape[-1] != n) or n < 1:
         return _requantized(site, scales, y_zero, bias)
-    transposed = isinstance(attrs, Gemm)
-    values = w.data.T if transposed and attrs.transpose_b else w.data.reshape(b)
+    flipped = isinstance(attrs, Gemm) and attrs.transpose_a
+    values = w.data.T if isinstance(attrs, Gemm) and attrs.transpose_b else w.data.reshape(b)
     rows = x.elements // b[0] if b[0] else 0
     g = Geometry(1, 1, rows, b[0], 1, rows, n)
     zeros = numbers(site, place.weight_zero, n, 0).astype(np.int64)
     weight = (w, values.reshape(1, 1, *b), zeros)
     bias = np.broadcast_to(bias.reshape(-1), n).copy()
-    flipped = transposed and attrs.transpose_a
     pad = (0, 0, 0, 0)
     return static_layer(site, g, pad, x, x_zero, weight, bias, scales, y_zero, channels_first=False, transposed=flipped)
 

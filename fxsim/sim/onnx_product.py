@@ -6,7 +6,7 @@ signed, as they are stored: zero points are taken off afterwards. All other type
 Source: onnxruntime/core/mlas/lib/qgemm.h, qgemm_kernel_avx2.cpp, qdwconv.cpp @ ONNX Runtime 1.31.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -187,7 +187,7 @@ def static_layer(
     return Bound(layer.run, layer.probe)
 
 
-def numerators(input_scale: float, weight_scale: Sequence[float], alpha: float = 1.0) -> list[tuple[float, ...]]:
+def numerators(input_scale: float, weight_scale: Iterable[float], alpha: float = 1.0) -> list[tuple[float, ...]]:
     """The numerators of a layer's scales: ``alpha * input_scale``, rounded to float32, with each weight scale."""
     first = float(np.float32(alpha) * np.float32(input_scale))
     return [(first, float(s)) for s in weight_scale]

@@ -23,8 +23,7 @@ def quant(site: Site) -> Bound:
 
     def run(values: Values) -> list[Array]:
         x, scale, zero = (value(values, i) for i in range(3))
-        flags = {"signed": attrs.signed, "narrow": attrs.narrow, "rounding": attrs.rounding}
-        return [int_quant(x, scale, zero, bits, **flags)[1]]
+        return [int_quant(x, scale, zero, bits, signed=attrs.signed, narrow=attrs.narrow, rounding=attrs.rounding)[1]]
 
     return bound(site, run)
 
@@ -44,8 +43,10 @@ def trunc(site: Site) -> Bound:
         x, scale, zero = (value(values, i) for i in range(3))
         if not by_scale:
             return [trunc_quant(x, scale, zero, widths[0] - widths[1], attrs.rounding)]
-        flags = {"signed": attrs.signed, "narrow": attrs.narrow, "rounding": attrs.rounding}
-        return [trunc_to_scale(x, scale, zero, value(values, 4), widths[1], **flags)]
+        target = value(values, 4), widths[1]
+        return [
+            trunc_to_scale(x, scale, zero, *target, signed=attrs.signed, narrow=attrs.narrow, rounding=attrs.rounding)
+        ]
 
     return bound(site, run)
 

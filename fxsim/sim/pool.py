@@ -5,12 +5,14 @@ import numpy as np
 from fxsim.errors import UnsupportedOp
 from fxsim.kernels import pool
 from fxsim.model.ops.pool import Pool2D, pool_geometry
-from fxsim.sim.base import Arrays, Bound, Probe, Site
+from fxsim.model.qtype import Array
+from fxsim.sim.base import Arrays, Bound, Probe, Site, scalar_quant
 
 _INT = "int8 uint8 int16"
 
 
-def _pool(site: Site, kernel: pool.Kernel) -> Bound:
+def _pool(site: Site, kernel: pool.Kernel, *, centred: bool = False) -> Bound:
+    """The kernel over the stored integers, or ``centred``: over those less their zero point, which is added again."""
     attrs = site.node.attributes
     assert isinstance(attrs, Pool2D)
     site.types(input0=_INT, output=site.input(0).qtype.name)
@@ -19,24 +21,40 @@ def _pool(site: Site, kernel: pool.Kernel) -> Bound:
     window = (g.kernel_h, g.kernel_w, g.stride_h, g.stride_w, top, left)
     clamp = site.clamp(attrs.activation)
     limits = site.outputs[0].qtype.min, site.outputs[0].qtype.max
+    zero = scalar_quant(site.input(0))[1] if centred else 0
+
+    def fill(x: Array, low: int, high: int, out: Array) -> None:
+        if not zero:
+            kernel(x, window, low, high, out)
+            return
+        mean = np.empty(out.shape, np.int32)
+        kernel(x.astype(np.int32) - zero, window, low - zero, high - zero, mean)
+        out[...] = mean + zero
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
-        kernel(inputs[0], window, *clamp, outputs[0])
+        fill(inputs[0], *clamp, outputs[0])
 
     def probe(inputs: Arrays) -> Probe:
         free = np.empty(site.outputs[0].shape, inputs[0].dtype)
-        kernel(inputs[0], window, *limits, free)
+        fill(inputs[0], *limits, free)
         return Probe(clamped_low=int(np.sum(free < clamp[0])), clamped_high=int(np.sum(free > clamp[1])))
 
     return Bound(run, probe)
 
 
 def average_pool_2d(site: Site) -> Bound:
-    """``out = clamp(round(sum / count))`` over the cells inside the image; input and output share their scale."""
+    """``out = clamp(round(sum / count))`` over the cells inside the image; input and output share their scale.
+
+    Variants: ``stored`` (the sum is of the stored integers) and ``reciprocal`` (TOSA: of those less their zero point, and
+    multiplied by a reciprocal of the count).
+    """
     x, out = site.input(0), site.outputs[0]
     if x.quant != out.quant:
         raise UnsupportedOp(f"input {x.name!r} and output {out.name!r} have different scales; supported: one scale")
-    return _pool(site, pool.average(site.numerics.requantize.rounding))
+    rounding = site.numerics.requantize.rounding
+    if site.variant("stored", "reciprocal") == "reciprocal":
+        return _pool(site, pool.average(rounding, "reciprocal"), centred=True)
+    return _pool(site, pool.average(rounding))
 
 
 def max_pool_2d(site: Site) -> Bound:

@@ -75,13 +75,16 @@ def _two_slopes(site: Site, slope: float, alpha: tuple[float, ...], below: "plai
 def leaky_relu(site: Site) -> Bound:
     """``out = clamp(round(x_scale / out_scale * (x - x_zero) * (1 if x >= x_zero else alpha)) + out_zero)``.
 
+    Variants for float32: ``zero_scaled`` (0 is multiplied, and may become -0) and ``zero_kept``.
+
     Source: tflite/kernels/activations.cc, LeakyReluPrepare; reference/leaky_relu.h @ LiteRT 2.3.0.
     """
     attrs = site.node.attributes
     assert isinstance(attrs, LeakyRelu)
     if plain.is_plain(site):
         alpha = np.float32(attrs.alpha)
-        return plain.raw(site, lambda x: np.where(x > 0, x, x * alpha))
+        kept = site.variant("zero_scaled", "zero_kept") == "zero_kept"
+        return plain.raw(site, lambda x: np.where((x >= 0) if kept else (x > 0), x, x * alpha))
     site.types(input0=_QUANTIZED, output=site.input(0).qtype.name)
     symmetric(site.input(0), site.outputs[0])
     scale = scalar_quant(site.input(0))[0]

@@ -80,6 +80,20 @@ STATE_OPS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 """Ops that the plan itself carries out, since they touch what outlives a layer."""
 
 
+def within_reach(graph: Graph, node: Node, numerics: NumericsProfile) -> None:
+    """Holds a layer to what the engine has at all.
+
+    Raises:
+        UnsupportedOp: on an op whose arithmetic the profile does not know, or a zero point where the engine has none.
+    """
+    if numerics.only and node.op not in numerics.only:
+        raise UnsupportedOp(f"numerics {numerics.name!r} has no arithmetic for {node.op}; it has {listed(numerics.only)}")
+    for t in (graph.tensors[i] for i in (*node.inputs, *node.outputs) if i != ABSENT):
+        if numerics.symmetric and t.quant is not None and any(t.quant.zero_point):
+            zero = max(t.quant.zero_point, key=abs)
+            raise UnsupportedOp(f"tensor {t.name!r} has zero point {zero}; allowed by numerics {numerics.name!r}: 0")
+
+
 def bind(graph: Graph, node: Node, numerics: NumericsProfile) -> Bound:
     """``node`` prepared to run as ``numerics`` computes.
 
@@ -90,6 +104,7 @@ def bind(graph: Graph, node: Node, numerics: NumericsProfile) -> Bound:
     try:
         if binding is None:
             raise UnsupportedOp(f"op {node.op} is not simulated; supported: {listed(sorted((*BINDINGS, *STATE_OPS)))}")
+        within_reach(graph, node, numerics)
         data = node.inputs[spec(node.op).data_input] if node.inputs else ABSENT
         dtype = graph.tensors[data].qtype.name if data != ABSENT else ""
         delegated = numerics.delegate is not None and takes(numerics.delegate.name, graph, node)

@@ -162,6 +162,11 @@ def tanh(site: Site) -> Bound:
     return float_table(site, lambda x: float32(math.tanh(x)))
 
 
+def elu(site: Site) -> Bound:
+    """ELU as a table of float32 results."""
+    return float_table(site, lambda x: x if x >= 0 else float32(math.expm1(x)))
+
+
 def leaky_relu(site: Site) -> Bound:
     """``out = x`` or, below zero, ``alpha * x``, by one of two multipliers of 1/256ths, ties up."""
     site.types(input0=_BYTES, output=site.input(0).qtype.name)
@@ -179,6 +184,7 @@ def leaky_relu(site: Site) -> Bound:
 
 
 VARIANTS = {
+    ("ELU", "float32_table"): elu,
     ("ADD", "one_shift"): add,
     ("SUB", "one_shift"): sub,
     ("MUL", "float32"): mul,

@@ -36,6 +36,7 @@ class Totals:
     def add(self, tally: dict[str, Any]) -> None:
         """Takes in one tally."""
         row = self.rows[tally["op"], tally["engine"]]
+        row["tolerated"] += tally.get("tolerated", 0)
         for key in ("cases", "elements", "ties", "clamped"):
             row[key] += tally[key]
             setattr(self, key, getattr(self, key) + tally[key])
@@ -95,8 +96,14 @@ def _generated(totals: Totals) -> list[str]:
         ["op, type", *engines],
         [[k, *(by.get(e, 0) for e in engines)] for k, by in sorted(totals.kinds.items())],
     )
-    keys = ("cases", "elements", "ties", "clamped", "refused", "unsupported", "mismatches")
-    lines += ["", "### Cases, by test and engine", "", "`refused`: by the engine; `unsupported`: by fxsim.", ""]
+    keys = ("cases", "elements", "ties", "clamped", "refused", "unsupported", "tolerated", "mismatches")
+    lines += [
+        "",
+        "### Cases, by test and engine",
+        "",
+        "`refused`: by the engine; `unsupported`: by fxsim; `tolerated`: elements of float layers whose last bits differ.",
+        "",
+    ]
     lines += _table(
         ["test", "engine", *keys], [[*name, *(row[k] for k in keys)] for name, row in sorted(totals.rows.items())]
     )

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from hypothesis import HealthCheck, given, seed, settings
@@ -25,6 +26,8 @@ EXAMPLES = int(os.environ.get("FXSIM_LIVE_EXAMPLES", "24"))
 """Cases for each op and engine."""
 ROUND = int(os.environ.get("FXSIM_LIVE_ROUND", "0"))
 """Rounds from 1 on draw other cases: see ``python -m tests.differential``."""
+TALLIES = os.environ.get("FXSIM_LIVE_TALLIES", "")
+"""A file that every tally is added to, a JSON object a line."""
 REPRODUCERS = os.environ.get("FXSIM_LIVE_REPRODUCERS", "")
 """A folder for the model and the inputs of each mismatch, shrunk as far as it goes."""
 RANGE = {t: (int(np.iinfo(t).min), int(np.iinfo(t).max)) for t in ("int8", "uint8", "int16", "int32")}
@@ -108,18 +111,18 @@ class Tally:
                 self._hold(a, b)
         except AssertionError:
             self.equal = False
-            self._save(model, wanted)
+            self.save(model.content, ".tflite", model.inputs, wanted)
             raise
         self.kinds[_kind(graph)] += sum(a.size for a in got)
         return wanted
 
-    def _save(self, model: Model, wanted: Sequence[Array]) -> None:
-        """Keeps the model, its inputs and what the engine made of them: hypothesis runs the least case last."""
+    def save(self, content: bytes, suffix: str, inputs: Sequence[Array], wanted: Sequence[Array]) -> None:
+        """Keeps a model, its inputs and what the engine made of them: hypothesis runs the least case last."""
         if REPRODUCERS:
             at = Path(REPRODUCERS) / re.sub(r"\W+", "_", f"{self.op}-{self.engine}")
             at.parent.mkdir(parents=True, exist_ok=True)
-            at.with_suffix(".tflite").write_bytes(model.content)
-            arrays = {f"in{i}": x for i, x in enumerate(model.inputs)} | {f"out{i}": y for i, y in enumerate(wanted)}
+            at.with_suffix(suffix).write_bytes(content)
+            arrays = {f"in{i}": x for i, x in enumerate(inputs)} | {f"out{i}": y for i, y in enumerate(wanted)}
             np.savez(at.with_suffix(".npz"), **arrays)
 
     def _hold(self, got: Array, wanted: Array) -> None:
@@ -180,6 +183,16 @@ def _kind(graph: Graph) -> str:
         return "networks"
     first = [i for i in graph.nodes[0].inputs if i != ABSENT][:1]
     return " ".join([graph.nodes[0].op, *(graph.tensors[i].qtype.name for i in first)])
+
+
+def publish(tallies: Sequence[Tally], record_property: Callable[[str, object], None]) -> None:
+    """Says what the tallies of a test hold, once it has ended."""
+    for tally in tallies:
+        record_property("compared", str(tally))
+        print(tally)
+        if TALLIES:
+            with open(TALLIES, "ab") as f:
+                f.write(msgspec.json.encode(tally) + b"\n")
 
 
 def explore(cases: st.SearchStrategy[Any], check: Callable[[Any], None], share: float = 1.0) -> None:

@@ -1,15 +1,11 @@
 """The tally of one op on one engine, printed when its test ends."""
 
-import os
 from collections.abc import Callable, Iterator
 
-import msgspec
 import pytest
 
-from tests.live.cases import ENGINES, LITERT, Tally
+from tests.live.cases import ENGINES, LITERT, Tally, publish
 
-TALLIES = os.environ.get("FXSIM_LIVE_TALLIES", "")
-"""A file that every tally is added to, a JSON object a line."""
 MODULES = {n: "ai_edge_litert" if n in LITERT else "tflite_micro" for n in ENGINES}
 
 
@@ -31,12 +27,7 @@ def tallies(record_property: Callable[[str, object], None]) -> Iterator[Callable
         return made[-1]
 
     yield make
-    for tally in made:
-        record_property("compared", str(tally))
-        print(tally)
-        if TALLIES:
-            with open(TALLIES, "ab") as f:
-                f.write(msgspec.json.encode(tally) + b"\n")
+    publish(made, record_property)
 
 
 @pytest.fixture

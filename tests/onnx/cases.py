@@ -73,13 +73,19 @@ class OnnxTally(Tally):
         except engines.Refused as e:
             self.refused[str(e)] += 1
             return None
-        self.hold(got, wanted)
+        try:
+            self.hold(got, wanted)
+        except AssertionError:
+            self.equal = False
+            self.save(content, ".onnx", inputs, wanted)
+            raise
         return wanted
 
     def hold(self, got: Sequence[Array], wanted: Sequence[Array]) -> None:
         """Fails on the first bit that differs."""
         for a, b in zip(got, wanted, strict=True):
             self._hold(a, b)
+            self.kinds[self.op] += a.size
 
     def near(self, content: bytes, inputs: Sequence[Array], within: float, level: str = "DISABLE_ALL") -> None:
         """As :meth:`ask`, but differences of at most ``within`` are counted instead."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.live.cases import publish
 from tests.onnx.cases import OnnxTally
 
 
@@ -18,6 +19,4 @@ def tallies(record_property: Callable[[str, object], None]) -> Iterator[Callable
         return made[-1]
 
     yield make
-    for tally in made:
-        record_property("compared", str(tally))
-        print(tally)
+    publish(made, record_property)
