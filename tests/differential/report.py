@@ -97,13 +97,10 @@ def _generated(totals: Totals) -> list[str]:
         [[k, *(by.get(e, 0) for e in engines)] for k, by in sorted(totals.kinds.items())],
     )
     keys = ("cases", "elements", "ties", "clamped", "refused", "unsupported", "tolerated", "mismatches")
-    lines += [
-        "",
-        "### Cases, by test and engine",
-        "",
-        "`refused`: by the engine; `unsupported`: by fxsim; `tolerated`: elements of float layers whose last bits differ.",
-        "",
-    ]
+    legend = (
+        "`refused`: by the engine; `unsupported`: by fxsim; `tolerated`: elements of float layers off by last bits."
+    )
+    lines += ["", "### Cases, by test and engine", "", legend, ""]
     lines += _table(
         ["test", "engine", *keys], [[*name, *(row[k] for k in keys)] for name, row in sorted(totals.rows.items())]
     )
