@@ -3,9 +3,9 @@
     FXSIM_CORPUS=<folder> python -m benchmarks.cost_validation_ethos [--vela FILE] [--report FILE]
 
 ``--vela`` names the ``vela`` program of another environment (``pip install ethos-u-vela==5.2.0``); it then compiles all
-models of the corpus. The cycle model, the blocks and the weight encoding were fitted on none of them but the three that
-are recorded. Layers that fxsim leaves to the host are left out on our side; Vela prices what it leaves to the host at one
-cycle, and runs some (LSTM) on the NPU.
+models of the corpus and networks drawn by chance. The cycle model, the blocks and the weight encoding were fitted on none
+of them but the three that are recorded. Layers that fxsim leaves to the host are left out on our side; Vela prices what it
+leaves to the host at one cycle, and runs some (LSTM) on the NPU.
 """
 
 import csv
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fxsim
+from benchmarks.ethos_generated import network
 from benchmarks.machine import options, publish, table
 from fxsim.errors import FxsimError
 from fxsim.importers import read
@@ -36,6 +37,8 @@ LIVE = {
 MODE = "Shared_Sram"
 BOUNDS = {"ethos-u55": 0.05, "ethos-u65": 0.05, "ethos-u85": 0.12}
 BYTE_BOUND = 0.05
+SEEDS = range(200, 220)
+"""of the networks drawn by chance"""
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,10 @@ def _summary(vela: str, model: Path, accelerator: str, folder: Path) -> dict[str
     return None
 
 
-def live(corpus: Path, vela: str) -> Iterator[Compared]:
-    """All models of the corpus that both can read."""
+def live(models: Iterable[Path], vela: str) -> Iterator[Compared]:
+    """All models that both can read."""
     with tempfile.TemporaryDirectory() as folder:
-        for model in sorted((corpus / "models").glob("*.tflite")):
+        for model in models:
             try:
                 graph = read(model)
             except FxsimError:
@@ -110,6 +113,15 @@ def live(corpus: Path, vela: str) -> Iterator[Compared]:
                 row = _summary(vela, model, accelerator, Path(folder))
                 if row:
                     yield compared(graph, model.stem, row, accelerator, system, MODE)
+
+
+def generated(vela: str) -> Iterator[Compared]:
+    """Networks drawn by chance."""
+    with tempfile.TemporaryDirectory() as folder:
+        models = [Path(folder) / f"seed_{seed}.tflite" for seed in SEEDS]
+        for seed, model in zip(SEEDS, models, strict=True):
+            model.write_bytes(network(seed))
+        yield from live(models, vela)
 
 
 def _within(values: Iterable[float], bound: float) -> str:
@@ -140,12 +152,13 @@ def sections(corpus: Path, vela: str | None) -> str:
     """All tables: the recorded networks and, if a ``vela`` program is named, those that it compiles now."""
     text = section("Ethos-U against Vela 5.2.0 (regor): recorded networks", list(recorded(corpus)))
     if vela:
-        rows = list(live(corpus, vela))
+        rows = list(live(sorted((corpus / "models").glob("*.tflite")), vela))
         whole = [r for r in rows if not r.on_host]
         text += "\n" + section("Ethos-U: networks that the NPU runs as a whole, compiled by Vela now", whole)
         text += "\n" + section(
             "Ethos-U: networks of which fxsim leaves layers to the host", [r for r in rows if r.on_host]
         )
+        text += "\n" + section("Ethos-U: networks drawn by chance, compiled by Vela now", list(generated(vela)))
     return text
 
 

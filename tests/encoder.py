@@ -88,13 +88,13 @@ class Calibrated:
         w = self.rng.normal(size=(count, value.shape[-1])) / math.sqrt(value.shape[-1])
         scale = np.float32(np.abs(w).max(1 if per_channel else None, keepdims=True) / 127)
         raw = np.round(w / scale).astype(np.int8)
-        name, steps = f"w{len(self.real)}", scale.reshape(-1)
+        name, steps = f"w{len(self.real)}", scale.reshape(-1).tolist()
         weight = self.b.tensor(name, raw.shape, "int8", steps, 0, 0, data=raw)
-        grid = np.float32(self.quant[x][0]) * steps
+        grid = np.float32(self.quant[x][0]) * scale.reshape(-1)
         bias = np.round(self.rng.normal(size=count) / 4 / grid).astype(np.int64)
         kind = "int64" if self.dtype == "int16" else "int32"
-        b = self.b.tensor(f"{name}b", bias.shape, kind, grid, 0, 0, data=bias)
-        options = {"keep_num_dims": True, "fused_activation_function": "NONE"}
+        b = self.b.tensor(f"{name}b", bias.shape, kind, grid.tolist(), 0, 0, data=bias)
+        options: dict[str, Any] = {"keep_num_dims": True, "fused_activation_function": "NONE"}
         if self.dtype == "int16":
             options["quantized_bias_type"] = tflite.TensorType.INT64
         return self.op("FULLY_CONNECTED", [x, weight, b], value @ (raw * scale).T + bias * grid, **options)
@@ -108,7 +108,7 @@ class Calibrated:
     def attention(self, x: int) -> int:
         """softmax(q k' / sqrt(width)) v of every head, and the layer that mixes the heads."""
         q, k, v = (self.heads(self.dense(x, WIDTH)) for _ in range(3))
-        product = {"adj_x": False}
+        product: dict[str, Any] = {"adj_x": False}
         scores = self.op("BATCH_MATMUL", [q, k], self.real[q] @ self.real[k].swapaxes(-2, -1), adj_y=True, **product)
         factor = self.constant(np.full((1,), 2 * (WIDTH // HEADS) ** -0.5))  # peaks, so that the softmax is not flat
         scaled = self.two("MUL", scores, factor)

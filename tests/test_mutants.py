@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 
 from fxsim.arith import bounds, cast, overflow, requantize, rounding
-from tests.arith import test_overflow, test_requantize
+from tests.arith import test_overflow, test_requantize, test_schemes
 from tests.arith.test_overflow import check_policy, check_rule
 
 COMPARE = {ast.Gt: [ast.GtE, ast.Lt], ast.Lt: [ast.LtE, ast.Gt], ast.GtE: [ast.Gt], ast.LtE: [ast.Lt]}
@@ -55,6 +55,11 @@ SAME = {
         ("shift <= 62  ->  shift < 62", "both ways are exact at 62"),
         ("62  ->  61", "likewise"),
     ],
+    "tosa_double_rounding": [
+        ("acc >= 0  ->  acc > 0", "0 is 0 with either nudge"),
+        ("0  ->  1", "likewise"),
+    ],
+    "reciprocal": [("30  ->  31", "no divisor is above 2**30")],
     "cast": [("63  ->  62", "the carry is the second bit or a higher one")],
 }
 """function -> the edits that no input can show, each with the reason"""
@@ -244,6 +249,7 @@ SUBJECTS: list[tuple[Callable[..., Any], Callable[[Callable[..., Any]], None]]] 
     (requantize.reduced_multiplier_halved, partial(in_requantize, "reduced_multiplier_halved", run_halved)),
     (requantize.fifteen_bits, partial(in_requantize, "fifteen_bits", run_fifteen)),
     (requantize.high_multiply, partial(in_requantize, "high_multiply", run_high)),
+    *test_schemes.CHECKS.items(),
     (bounds.bits_needed, partial(in_requantize, "bits_needed", run_bits)),
     (bounds.dot_range, partial(in_requantize, "dot_range", run_dot)),
 ]

@@ -24,13 +24,13 @@ def tosa_double_rounding(rule: Rule, acc: int, q: int, shift: int) -> int:
 
 
 def reciprocal(divisor: int) -> tuple[int, int]:
-    """``(q, shift)`` with ``1 / divisor`` just below or at ``q / 2**shift`` and ``2**30 <= q < 2**31``, for ``divisor >= 1``.
+    """``(q, shift)`` with ``1 / divisor`` just below or at ``q / 2**shift``, for ``1 <= divisor <= 2**30``.
 
-    ``q = ((2**30 + 1) << k) // divisor`` and ``shift = 30 + k``, where ``2**(k - 1) < divisor <= 2**k``.
+    ``2**30 <= q < 2**31``; ``q = ((2**30 + 1) << k) // divisor`` and ``shift = 30 + k``, where ``2**(k - 1) < divisor <= 2**k``.
     """
     k = 0
-    while (1 << k) < divisor:
-        k += 1
+    for i in range(30):
+        k += (1 << i) < divisor
     return (((1 << 30) + 1) << k) // divisor, 30 + k
 
 

@@ -21,6 +21,7 @@ MACS = ("conv", "depthwise", "dense")
 FUSES = (*MACS, "pool", "elementwise")
 """layers that may read a table on their way out"""
 JOINS = ("CONCATENATION", "PACK")
+WINDOWED = ("conv", "depthwise", "pool")
 SHORT = 8
 """pixels with fewer channels than this are joined where shape means nothing"""
 
@@ -33,13 +34,20 @@ def size_of(shape: Shape) -> Size:
 
 def _shapeless(graph: Graph, node: Node, work: Work) -> bool:
     """True for an elementwise layer on short pixels whose operands are alike or single numbers."""
-    if work.kind not in ("elementwise", "lookup") and node.op != "QUANTIZE":
+    if not node.outputs or (work.kind not in ("elementwise", "lookup") and node.op != "QUANTIZE"):
         return False
     made = graph.tensors[node.outputs[0]]
     alike = all(
         graph.tensors[i].shape == made.shape for i in node.inputs if i != ABSENT and graph.tensors[i].elements > 1
     )
     return alike and made.elements > BRICK and size_of(made.shape).d < SHORT
+
+
+def _apart(node: Node, work: Work, made: Size) -> bool:
+    """True if the activation of a windowed layer is one on its own: on short pixels it sees another shape."""
+    activation = getattr(node.attributes, "activation", "NONE")
+    short = made.d < SHORT and made.elements > BRICK
+    return short and activation != "NONE" and work.kind in WINDOWED
 
 
 class _Roles:
@@ -69,7 +77,7 @@ class _Roles:
             elif on_npu[at] and n.op == "PAD" and target not in graph.outputs:
                 x, y = (size_of(graph.tensors[i].shape) for i in (source, target))
                 behind = users.get(target, [])
-                windows = [on_npu[u] and works[u].kind in ("conv", "depthwise", "pool") for u in behind]
+                windows = [on_npu[u] and works[u].kind in WINDOWED for u in behind]
                 if x.d == y.d and behind and all(windows):
                     self.roots[target] = self.root(source)
                     self.unpadded[target] = source
@@ -108,8 +116,7 @@ class _Roles:
     @staticmethod
     def _reshaped(graph: Graph, at: int, before: int, works: Sequence[Work]) -> bool:
         """True if a layer sees another shape than the windowed layer before it makes: they stay apart."""
-        windowed = works[before].kind in ("conv", "depthwise", "pool")
-        return windowed and _shapeless(graph, graph.nodes[at], works[at])
+        return works[before].kind in WINDOWED and _shapeless(graph, graph.nodes[at], works[at])
 
     def root(self, tensor: int) -> int:
         """The tensor that is stored."""
@@ -125,7 +132,8 @@ def _seen_shape(graph: Graph, node: Node, work: Work, tensor: int) -> tuple[int,
         depth = graph.tensors[node.inputs[1]].shape[-1] if tensor == node.inputs[0] else t.shape[-1]
         return t.elements // max(depth, 1), depth
     size = size_of(t.shape)
-    size = deepened(size) if _shapeless(graph, node, work) else size
+    apart = tensor in node.outputs and _apart(node, work, size)
+    size = deepened(size) if apart or _shapeless(graph, node, work) else size
     return (-1, -1) if node.op == "SOFTMAX" and tensor == node.inputs[0] else (size.w, size.d)
 
 
@@ -214,6 +222,7 @@ def surroundings(
             outer_output=target in outer,
             chained=at in roles.chained,
             table=at in roles.tables,
+            apart=_apart(node, work, makes),
             done=in_place or at in roles.done,
         )
         found.append((about, _weights(graph, node, work.kind == "depthwise") if with_macs else None))

@@ -3,7 +3,8 @@
 =====================  ==========================================================================================
 layer                  operations
 =====================  ==========================================================================================
-conv, dense            one convolution; a depthwise layer with one input channel is a convolution too
+conv, dense            one convolution; a depthwise layer with one input channel is a convolution too; the activation
+                       behind a window is done on the way out, but a pooling of its own if pixels are short
 depthwise, pool        one
 elementwise            one, on the output stage alone
 lookup                 a pooling of 1x1 windows that reads a table on its way out
@@ -90,6 +91,8 @@ class Surroundings:
     """U85: the elementwise layer behind, whose other input is ``second``, is done on the way out"""
     table: bool = False
     """a table is read on the way out, for the layer behind"""
+    apart: bool = False
+    """the activation is an operation of its own"""
     done: bool = False
     """nothing is left to do: a neighbour pads, reads the table, or reads and writes in place"""
 
@@ -208,6 +211,11 @@ def operations(work: Work, s: Surroundings | None = None) -> tuple[Operation, ..
     """The operations of one element of the batch, in order; without surroundings, a layer on its own."""
     g = work.geometry
     ops = (_windowed(work, g, s),) if g is not None else _plain(work, s)
+    if s and s.apart and len(ops) == 1:
+        made = deepened(ops[0].output)
+        bits = ops[0].output_bits
+        clamp = Operation("pool", made, made, input_bits=bits, output_bits=bits, linear_input=True)
+        ops = replace(ops[0], linear_output=True), clamp
     if s is None or not ops:
         return ops
     first, last = replace(ops[0], linear_input=s.linear_input), replace(ops[-1], linear_output=s.linear_output)

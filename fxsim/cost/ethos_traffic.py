@@ -5,6 +5,9 @@ output channels; channels lie in bricks of 16 (or one after the other, where ten
 Weights and scales are read for each block position. Where rows of a block are shorter than a burst of the memory, the
 rest of the burst is lost: ``bytes * burst / used``.
 
+What an elementwise layer that the U85 does on the way out writes is counted (Vela 5.2.0 leaves it out of its sums, unless
+an activation follows: it takes note of one external tensor for each such layer).
+
 Source: ethos-u-vela 5.2.0, regor, element accesses and transfer estimates.
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fxsim.arith.gemmlowp import exp_on_negative_values, reciprocal
 from fxsim.arith.overflow import wrap
-from fxsim.arith.requantize import NARROW, high_multiply
+from fxsim.arith.requantize import NARROW, double_rounding, high_multiply
 from fxsim.arith.roots import inverse_square_root, logarithm
 from fxsim.arith.rounding import RULES, shift_right, ties_away, ties_pos
 from fxsim.arith.tables import interpolate

@@ -87,7 +87,9 @@ def within_reach(graph: Graph, node: Node, numerics: NumericsProfile) -> None:
         UnsupportedOp: on an op whose arithmetic the profile does not know, or a zero point where the engine has none.
     """
     if numerics.only and node.op not in numerics.only:
-        raise UnsupportedOp(f"numerics {numerics.name!r} has no arithmetic for {node.op}; it has {listed(numerics.only)}")
+        raise UnsupportedOp(
+            f"numerics {numerics.name!r} has no arithmetic for {node.op}; it has {listed(numerics.only)}"
+        )
     for t in (graph.tensors[i] for i in (*node.inputs, *node.outputs) if i != ABSENT):
         if numerics.symmetric and t.quant is not None and any(t.quant.zero_point):
             zero = max(t.quant.zero_point, key=abs)

@@ -14,7 +14,7 @@ from fxsim import hwfiles
 from fxsim.cost.estimate import estimate_graph, estimate_work
 from fxsim.cost.ethos_array import Size
 from fxsim.cost.ethos_graph import surroundings
-from fxsim.cost.ethos_ops import Surroundings, operations
+from fxsim.cost.ethos_ops import Surroundings, deepened, operations
 from fxsim.cost.npu import Setting, machine_of
 from fxsim.errors import ProfileError
 from fxsim.model.live import works
@@ -83,6 +83,46 @@ def test_u85_adds_on_the_way_out():
     graph = net.graph(net.add(a, net.conv(a, 16)))
     runs = {t: [c.estimate.runs_on for c in nodes(graph, t)] for t in ("ethos-u55-128", "ethos-u85-256")}
     assert runs == {"ethos-u55-128": ["ethos-u55-128"] * 3, "ethos-u85-256": ["ethos-u85-256", "ethos-u85-256", "-"]}
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (Size(48, 48, 1), Size(12, 12, 16)),  # 2**8 * 3**2: 16, then 2 2 2 2 3 3 in turn
+        (Size(24, 64, 3), Size(24, 12, 16)),
+        (Size(1, 1, 33), Size(1, 1, 33)),  # 3 * 11
+        (Size(1, 7, 1), Size(1, 1, 7)),
+    ],
+)
+def test_short_pixels_are_joined(size, expected):
+    """Shapes that Vela shows for elementwise layers of generated networks."""
+    assert deepened(size) == expected
+
+
+def test_a_sum_of_short_pixels_takes_no_longer_than_its_elements():
+    def cost(target):
+        net = Net((1, 48, 48, 1))
+        a = net.conv(net.input, 1)
+        b = net.add(net.input, a)
+        return nodes(net.graph(net.conv(b, 16)), target)
+
+    conv, add, _ = cost("ethos-u55-128")
+    assert add.estimate.cycles == 48 * 48 * 1.5  # as Vela says; padded to 16 channels it would be 55296
+    assert all(f.read_bytes + f.write_bytes <= 2 * 48 * 48 for f in add.estimate.flows)
+    assert sum(f.write_bytes for f in conv.estimate.flows if f.memory == "sram") < 48 * 48 * 16
+    # the convolution makes another shape than the sum takes, so that the U85 cannot do both at once
+    assert [c.estimate.runs_on for c in cost("ethos-u85-256")] == ["ethos-u85-256"] * 3
+
+
+def test_an_activation_on_short_pixels_is_an_operation_of_its_own():
+    """A layer of a generated network: Vela says 3552 cycles for the convolution and 2272 for the activation."""
+    size = Size(24, 64, 1)
+    s = Surroundings("CONV_2D", size, size, linear_input=True, linear_output=True, apart=True)
+    conv, clamp = operations(conv_work(24, 64, 1, 1, 1), s)
+    assert (conv.kind, conv.output, clamp.kind, clamp.output) == ("conv", size, "pool", Size(12, 8, 16))
+    net = Net((1, 24, 64, 1))
+    about = [n[0] for n in surroundings(net.graph(net.conv(net.input, 1)), [True], chains=False) if n]
+    assert [a.apart for a in about] == [False]  # without an activation
 
 
 def test_channels_lie_in_bricks_inside_a_network():
