@@ -90,7 +90,8 @@ def main() -> int:
         recorded = [c for name in track(models(Path(folder)), "recorded models", console=console)
                     for c in compare(Path(folder), name)] if folder else []  # fmt: skip
         equal &= not any(c.mismatches for c in recorded)
-        write(asked.report, found, recorded, f"python -m tests.differential {' '.join(sys.argv[1:])}")
+        counts = f"--count {asked.count} --onnx {asked.onnx} --per-round {asked.per_round}"
+        write(asked.report, found, recorded, f"python -m tests.differential {counts} --report {asked.report.name}")
     return 0 if equal else 1
 
 

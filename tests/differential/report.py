@@ -100,10 +100,12 @@ def _generated(totals: Totals) -> list[str]:
     legend = (
         "`refused`: by the engine; `unsupported`: by fxsim; `tolerated`: elements of float layers off by last bits."
     )
-    lines += ["", "### Cases, by test and engine", "", legend, ""]
-    lines += _table(
-        ["test", "engine", *keys], [[*name, *(row[k] for k in keys)] for name, row in sorted(totals.rows.items())]
-    )
+    sums = {e: sum((row for (_, by), row in totals.rows.items() if by == e), Counter()) for e in engines}
+    lines += ["", "### Cases, by engine", "", legend, ""]
+    lines += _table(["engine", *keys], [[e, *(row[k] for k in keys)] for e, row in sums.items()])
+    wrong = [[*name, row["mismatches"]] for name, row in sorted(totals.rows.items()) if row["mismatches"]]
+    if wrong:
+        lines += ["", "### Mismatches", "", *_table(["test", "engine", "rounds with a mismatch"], wrong)]
     for who, title in (("refused", "What the engines refused"), ("unsupported", "What fxsim refused")):
         rows = [(e, r, n) for (w, e), c in sorted(totals.reasons.items()) if w == who for r, n in c.most_common(40)]
         if rows:
