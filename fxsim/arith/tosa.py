@@ -24,9 +24,9 @@ def tosa_double_rounding(rule: Rule, acc: int, q: int, shift: int) -> int:
 
 
 def reciprocal(divisor: int) -> tuple[int, int]:
-    """``(q, shift)`` with ``1 / divisor`` just below or at ``q / 2**shift``, for ``1 <= divisor <= 2**30``.
+    """``(q, shift)`` with ``1 / divisor`` at ``q / 2**shift`` or just below it, for ``1 <= divisor <= 2**30``.
 
-    ``2**30 <= q < 2**31``; ``q = ((2**30 + 1) << k) // divisor`` and ``shift = 30 + k``, where ``2**(k - 1) < divisor <= 2**k``.
+    ``q = ((2**30 + 1) << k) // divisor`` of 31 bits and ``shift = 30 + k``, where ``2**(k - 1) < divisor <= 2**k``.
     """
     k = 0
     for i in range(30):
