@@ -19,6 +19,7 @@ scratchpad is usable, as DMA fills the other. Cycles = ``call + compute and slow
 
 import math
 
+from fxsim.cost.energy import parts
 from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, joined, memory_cycles
 from fxsim.cost.profiles import Dsp
 from fxsim.model.work import Work
@@ -117,12 +118,6 @@ def cost(work: Work, dsp: Dsp, *, vector: bool = True) -> Estimate:
     slowest, transfers = max(per_memory.values()), max(_rounds(work, dsp), PIECES)
     begin = math.ceil(call + dsp.transfer.value * transfers)
     cycles = max(compute, begin + joined(math.ceil(busy), slowest, dsp.overlap, PIECES))
-    op_pj = dsp.op_energy.value * (work.element_ops + work.requantized)
-    energy = [("mac_pj", dsp.mac_energy.value * work.macs * max(1, work.activation_bits / 8) + op_pj)]
-    for name, m in dsp.memory.items():
-        read = sum(f.read_bytes for f in flows if f.memory == name)
-        written = sum(f.write_bytes for f in flows if f.memory == name)
-        energy.append((f"{name}_pj", read * m.read_energy.value + written * m.write_energy.value))
-    energy.append(("idle_pj", dsp.idle_power.value * cycles / dsp.clock.value * 1e12))
+    energy = parts(work, dsp, flows, cycles, max(1, work.activation_bits / 8))
     runs_on = dsp.name if vector else f"{dsp.name}-scalar"
     return Estimate(runs_on, cycles, compute, slowest, binding(compute, per_memory), tuple(flows), tuple(energy))

@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from fxsim.cost import ethos_dma as dma
+from fxsim.cost.energy import parts
 from fxsim.cost.ethos_array import Core, Size, core_of
 from fxsim.cost.ethos_blocks import DEPTH_STEP, Block, candidates, compiler_block, input_depth
 from fxsim.cost.ethos_cycles import operation_cycles
@@ -245,13 +246,7 @@ def cost(work: Work, npu: Npu, machine: Machine | None = None, setting: Setting 
     slowest = max(per_memory.values())
     lent = setting.slack if setting else 0
     cycles = max(1, compute, batch * sum(s.cycles for s in steps), slowest - lent)
-    op_pj = npu.op_energy.value * (work.element_ops + work.requantized)
-    energy = [("mac_pj", npu.mac_energy.value * work.macs * max(1, work.activation_bits / 8) + op_pj)]
-    for name, memory in npu.memory.items():
-        read = sum(f.read_bytes for f in flows if f.memory == name)
-        written = sum(f.write_bytes for f in flows if f.memory == name)
-        energy.append((f"{name}_pj", read * memory.read_energy.value + written * memory.write_energy.value))
-    energy += [("idle_pj", npu.idle_power.value * cycles / npu.clock.value * 1e12), ("host_pj", 0.0)]
+    energy = [*parts(work, npu, flows, cycles, max(1, work.activation_bits / 8)), ("host_pj", 0.0)]
     bound = binding(compute, per_memory)
     return Estimate(npu.name, cycles, compute, slowest, bound, flows, tuple(energy), slack_cycles=slack)
 

@@ -27,6 +27,7 @@ Source: SCALE-Sim 3.0.0, compute traces (cycles); traffic of the main memory is 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fxsim.cost.energy import parts
 from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, memory_cycles
 from fxsim.cost.profiles import Systolic
 from fxsim.model.work import Geometry, Work
@@ -163,12 +164,6 @@ def cost(work: Work, p: Systolic) -> Estimate:
     flows = _flows(gemm, f, p, work)
     per_memory = memory_cycles(flows, p.bytes_per_cycle)
     cycles = max(compute, *per_memory.values())
-    op_pj = p.op_energy.value * (work.element_ops + work.requantized)
-    energy = [("mac_pj", p.mac_energy.value * work.macs * repeats + op_pj)]
-    for name, memory in p.memory.items():
-        read = sum(x.read_bytes for x in flows if x.memory == name)
-        written = sum(x.write_bytes for x in flows if x.memory == name)
-        energy.append((f"{name}_pj", read * memory.read_energy.value + written * memory.write_energy.value))
-    energy += [("idle_pj", p.idle_power.value * cycles / p.clock.value * 1e12), ("host_pj", 0.0)]
+    energy = [*parts(work, p, flows, cycles, repeats), ("host_pj", 0.0)]
     bound = binding(compute, per_memory)
     return Estimate(p.name, cycles, compute, max(per_memory.values()), bound, tuple(flows), tuple(energy))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fxsim.errors import DomainError, ModelError, UnsupportedOp
+from fxsim.model.graph import Tensor
 from fxsim.model.ops.base import (
     Activated,
     Arrays,
@@ -54,18 +55,24 @@ class ReverseSequence(Attributes):
     batch_axis: int = 0
 
 
-def _infer_reshape(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
-    assert isinstance(attrs, Reshape)
-    x = need(inputs[0], "input")
-    new = list(vector(inputs[1], "shape") if len(inputs) > 1 and inputs[1] is not None else attrs.new_shape)
+def filled(x: Tensor, asked: list[int]) -> Shape:
+    """The shape asked for, with the size -1 as the one that takes all elements of ``x``."""
+    new = list(asked)
     if new.count(-1) > 1 or any(s < -1 for s in new):
-        raise ModelError(f"shape is {new}; allowed: sizes, at most one of them -1")
+        raise ModelError(f"shape is {asked}; allowed: sizes, at most one of them -1")
     if -1 in new:
         rest = -math.prod(new)
         new[new.index(-1)] = x.elements // rest if rest else 0
     if math.prod(new) != x.elements:
         raise ModelError(f"{x.elements} elements of {list(x.shape)} do not fill shape {new}")
-    return (tuple(new),)
+    return tuple(new)
+
+
+def _infer_reshape(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    assert isinstance(attrs, Reshape)
+    x = need(inputs[0], "input")
+    new = list(vector(inputs[1], "shape") if len(inputs) > 1 and inputs[1] is not None else attrs.new_shape)
+    return (filled(x, new),)
 
 
 def _infer_squeeze(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:

@@ -22,7 +22,7 @@ from fxsim.model.ops.base import (
     total_bytes,
     vector,
 )
-from fxsim.model.ops.layout import Axis
+from fxsim.model.ops.layout import Axis, filled
 from fxsim.model.ops.onnx_base import ANY, BYTE, INDEX, REAL, OnnxSpec, always, at, one, same_type
 from fxsim.model.qtype import INT64, QType, Shape
 from fxsim.model.work import Work
@@ -61,14 +61,7 @@ def _infer_reshape(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[S
             if i >= len(x.shape):
                 raise ModelError(f"shape is {list(asked)}: axis {i} copies an axis that {list(x.shape)} lacks")
             new[i] = x.shape[i]
-    if new.count(-1) > 1 or any(s < -1 for s in new):
-        raise ModelError(f"shape is {list(asked)}; allowed: sizes, at most one of them -1")
-    if -1 in new:
-        rest = -math.prod(new)
-        new[new.index(-1)] = x.elements // rest if rest else 0
-    if math.prod(new) != x.elements:
-        raise ModelError(f"{x.elements} elements of {list(x.shape)} do not fill shape {new}")
-    return (tuple(new),)
+    return (filled(x, new),)
 
 
 def _infer_flatten(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
