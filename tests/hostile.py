@@ -130,7 +130,7 @@ def main() -> int:
     jobs = [((".tflite", ".onnx")[i % 2], i) for i in range(-(-asked.count // CHUNK))]
     totals = {suffix: Result() for suffix in (".tflite", ".onnx")}
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(asked.workers, mp_context=spawn, max_tasks_per_child=4) as pool:
+    with ProcessPoolExecutor(asked.workers, mp_context=spawn) as pool:
         done = track(pool.map(thousand, jobs), "files", len(jobs), console=console)
         for (suffix, _), r in zip(jobs, done, strict=True):
             t = totals[suffix]
