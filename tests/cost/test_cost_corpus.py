@@ -1,15 +1,11 @@
 """Whole networks against published measurements and Vela."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
-from fxsim.cost.estimate import estimate_graph
-from fxsim.importers import read
 from fxsim.report.cost import estimate
-from fxsim.targets import load_target
 
 CORPUS = os.environ.get("FXSIM_CORPUS")
 pytestmark = [pytest.mark.corpus, pytest.mark.skipif(not CORPUS, reason="FXSIM_CORPUS is not set")]
@@ -27,16 +23,3 @@ def model(name):
 def test_ethos_u55_is_near_vela(name):
     cycles = estimate(model(name), "ethos-u55-128").totals()["cycles"]
     assert cycles == pytest.approx(VELA_CYCLES[name], rel=0.01)
-
-
-@pytest.mark.parametrize("target", ["cortex-m4", "ethos-u55-128", "hexagon-680"])
-def test_estimating_takes_milliseconds(target):
-    graph, chosen = read(model("vww")), load_target(target)
-    best = min(_seconds(graph, chosen) for _ in range(5))
-    assert best < 0.1
-
-
-def _seconds(graph, target):
-    start = time.perf_counter()
-    estimate_graph(graph, target.profile, target.host)
-    return time.perf_counter() - start

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import math
-import time
 from functools import cache
 
 import pytest
@@ -278,26 +277,6 @@ def test_moving_convolutions_to_the_host_never_lowers_the_total(corpus):
     for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "SOFTMAX"):
         without = replace(target.profile, ops=tuple(o for o in target.profile.ops if o != op))
         assert sum(c.estimate.cycles for c in estimate_graph(model, without, target.host)) > whole, op
-
-
-def test_a_thousand_variants_take_seconds(corpus):
-    """Processor time of 200 variants of a memory, on a network that was estimated before; and of the first estimate."""
-    from msgspec.structs import replace
-
-    from fxsim.cost.estimate import estimate_graph
-
-    target, model = load_target("ethos-u55-128"), read(corpus / "models" / "resnet8_int8.tflite")
-    start = time.process_time()
-    estimate_graph(model, target.profile, target.host)
-    first = time.process_time() - start
-    start = time.process_time()
-    for i in range(200):
-        flash = target.profile.memory["flash"]
-        slower = replace(flash, bandwidth=replace(flash.bandwidth, value=flash.bandwidth.value * (1 + i / 200)))
-        profile = replace(target.profile, memory=target.profile.memory | {"flash": slower})
-        estimate_graph(model, profile, target.host)
-    each = (time.process_time() - start) / 200
-    assert first < 0.1 and each < 0.005, (first, each)
 
 
 def test_ports_are_those_of_the_profile():
