@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fxsim._version import __version__
 
 if TYPE_CHECKING:
-    from fxsim import layer
+    from fxsim import layer, prune
     from fxsim.diagnose.compare import Comparison, Divergence, compare
     from fxsim.errors import (
         DomainError,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ProfileError,
         UnsupportedOp,
     )
+    from fxsim.evaluation.evaluate import Evaluation, evaluate
     from fxsim.importers import read, survey
     from fxsim.model.graph import Graph
     from fxsim.numerics import Accumulator, NumericsProfile, list_numerics, load_numerics
@@ -38,6 +39,8 @@ _HOME = {
     "simulate": "sim",
     "compare": "diagnose.compare",
     "estimate": "report.cost",
+    "evaluate": "evaluation.evaluate",
+    "Evaluation": "evaluation.evaluate",
     "list_numerics": "numerics",
     "load_numerics": "numerics",
     "needed_bits": "sim.registers",
@@ -74,6 +77,7 @@ __all__ = [
     "Divergence",
     "DomainError",
     "DumpError",
+    "Evaluation",
     "FxsimError",
     "Gap",
     "Graph",
@@ -87,11 +91,13 @@ __all__ = [
     "__version__",
     "compare",
     "estimate",
+    "evaluate",
     "layer",
     "list_numerics",
     "list_targets",
     "load_numerics",
     "needed_bits",
+    "prune",
     "read",
     "simulate",
     "survey",
@@ -102,8 +108,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """Loads a public name on first use."""
-    if name == "layer":
-        return import_module("fxsim.layer")
+    if name in ("layer", "prune"):
+        return import_module(f"fxsim.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'fxsim' has no attribute {name!r}")
     value = getattr(import_module(f"fxsim.{_HOME[name]}"), name)

@@ -33,6 +33,8 @@ NEVER = {
     "testing": ["sim", "cost", "importers", "diagnose", "report", "targets", "cli"],
     "targets": ["sim", "kernels", "arith", "diagnose", "report", "cli"],
     "diagnose": ["cost", "targets", "cli"],
+    "prune": ["arith", "kernels", "sim", "cost", "numerics", "importers", "diagnose", "report", "targets", "cli"],
+    "evaluation": ["arith", "kernels", "cost", "importers", "diagnose", "targets", "cli"],
     "report": ["cli", "kernels"],
     "errors": ["model", "sim", "cost", "numerics", "kernels", "arith"],
     "files": ["model", "sim", "cost", "numerics", "kernels", "arith", "report"],
@@ -45,6 +47,7 @@ ONLY_IN = {
     "matplotlib": ("report/",),
     "onnx": ("importers/",),
     "bitwuzla": ("prove/solver.py",),
+    "sklearn": ("evaluation/metrics.py",),
 }
 LAZY = {("sim", "report")}
 """the one upward step that is taken inside a function: a trace shows its layers as a table"""
