@@ -1,6 +1,8 @@
 """TensorProto to array: types, sizes and packing checked against each other."""
 
 import math
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,3 +114,22 @@ def _nibbles(packed: Array, qtype: QType, elements: int) -> Array:
     pairs = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)[:elements].astype(np.int8)
     data: Array = ((pairs ^ 8) - 8).astype(np.int8) if qtype.signed else pairs.astype(np.uint8)
     return data
+
+
+def read_tensor(path: str | os.PathLike[str]) -> tuple[str, Array]:
+    """Name and values of a file that holds one serialized TensorProto.
+
+    Raises:
+        ModelError: if the file is none, or the ``onnx`` package is not installed.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        raise ModelError(f"{path}: reading ONNX tensors needs the onnx package: pip install fxsim[onnx]") from None
+    proto = onnx.TensorProto()
+    try:
+        proto.ParseFromString(Path(path).read_bytes())
+    except (DecodeError, RecursionError, ValueError) as e:
+        raise ModelError(f"{path}: is no serialized tensor: {e or type(e).__name__}") from None
+    return proto.name, constant(proto, os.fspath(path))[2]

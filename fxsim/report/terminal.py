@@ -24,6 +24,7 @@ FOLDED = {
     "name",
     "tensor",
     "what",
+    "where",
     "against",
     "evidence",
     "requantize",
@@ -86,7 +87,7 @@ def comparison(title: str, result: "Comparison") -> Table:
         bias = f"{r.bias_lsb:+.2g}" if r.mismatches else ""
         first = "" if r.first_index is None else list(r.first_index)
         tensor = f"{r.tensor} {short_name(r.name)}"
-        rows.append([layer, op, tensor, f"{r.elements:,}", f"{r.exact:.4%}", histogram(r.histogram), bias, first])
+        rows.append([layer, op, tensor, f"{r.elements:,}", f"{r.exact:.4%}", histogram(r.histogram), bias, first, r.where])
     columns: dict[str, Justify] = {
         "layer": "right",
         "op": "left",
@@ -97,7 +98,9 @@ def comparison(title: str, result: "Comparison") -> Table:
         "bias (LSB)": "right",
         "first": "left",
     }
-    return table(title, columns, rows)
+    if any(r.where for r in result.rows):
+        columns["where"] = "left"
+    return table(title, columns, [row[: len(columns)] for row in rows])
 
 
 def verdict(result: "Comparison") -> str:

@@ -42,6 +42,8 @@ class Step:
     outputs: tuple[int, ...]
     run: Callable[[Workspace, Arrays, Arrays], None]
     probe: Callable[[Arrays], Probe] | None = None
+    remembers: bool = False
+    """True if its outputs depend on earlier inferences"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,9 +119,9 @@ def _assign(name: str) -> Callable[[Workspace, Arrays, Arrays], None]:
 def _state_step(node: Node, names: dict[int, str]) -> Step | None:
     """READ_VARIABLE and ASSIGN_VARIABLE as steps; VAR_HANDLE and CALL_ONCE need none."""
     if node.op == "READ_VARIABLE":
-        return Step(node, (), node.outputs, _read(variable(names, node)))
+        return Step(node, (), node.outputs, _read(variable(names, node)), remembers=True)
     if node.op == "ASSIGN_VARIABLE":
-        return Step(node, node.inputs, (), _assign(variable(names, node)))
+        return Step(node, node.inputs, (), _assign(variable(names, node)), remembers=True)
     return None
 
 
@@ -171,7 +173,7 @@ def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
             continue
         inputs = tuple(i for i in node.inputs if i != ABSENT)
         run = _remembering(node.index, bound.fresh) if bound.fresh else _stateless(bound.run)
-        steps.append(Step(node, inputs, node.outputs, run, bound.probe))
+        steps.append(Step(node, inputs, node.outputs, run, bound.probe, bound.fresh is not None))
     return Plan(graph, numerics, tuple(steps), views, tuple(once))
 
 
