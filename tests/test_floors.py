@@ -35,6 +35,7 @@ NEVER = {
     "diagnose": ["cost", "targets", "cli"],
     "prune": ["arith", "kernels", "sim", "cost", "numerics", "importers", "diagnose", "report", "targets", "cli"],
     "evaluation": ["arith", "kernels", "cost", "importers", "diagnose", "targets", "cli"],
+    "quant": ["cost", "importers", "diagnose", "report", "targets", "cli"],
     "report": ["cli", "kernels"],
     "errors": ["model", "sim", "cost", "numerics", "kernels", "arith"],
     "files": ["model", "sim", "cost", "numerics", "kernels", "arith", "report"],

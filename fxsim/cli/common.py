@@ -60,9 +60,12 @@ def called(model: Path, numerics: str | None) -> str:
 
 def simulate(model: Path, source: str, count: int, numerics: str | None, keep: "SimKeep" = "outputs") -> "Trace":
     """Reads, loads and runs."""
+    from fxsim.numerics import numerics_of
     from fxsim.sim.inputs import load_inputs, make_batch
 
     graph = fxsim.read(model)
     x = load_inputs(graph, source, count)
-    with progress(f"{model.name} as {called(model, numerics)}", make_batch(graph, x).count) as tick:
+    profile = numerics_of(str(model), numerics)
+    batch = make_batch(graph, x, real=profile.real is not None)
+    with progress(f"{model.name} as {profile.name}", batch.count) as tick:
         return fxsim.simulate(graph, x, numerics, keep, tick)

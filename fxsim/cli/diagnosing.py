@@ -29,7 +29,9 @@ def compare(
     against: Dump,
     source: Input,
     numerics: Numerics = None,
-    mode: Annotated[Mode, typer.Option(help="The whole network, or each layer on the dump's own inputs.")] = Mode.entire,
+    mode: Annotated[
+        Mode, typer.Option(help="The whole network, or each layer on the dump's own inputs.")
+    ] = Mode.entire,
     again: Annotated[Path | None, typer.Option(help="A second dump of the same run.", show_default=False)] = None,
     count: Count = 1,
 ) -> None:

@@ -43,7 +43,11 @@ def estimate(
         tuple[str, str] | None, typer.Option(help="Two targets, side by side.", metavar="A B", show_default=False)
     ] = None,
     overlap: Annotated[
-        Overlap | None, typer.Option(help="How computing and fetching go together (mcu, dsp).", show_default=False)
+        Overlap | None,
+        typer.Option(help="How computing and fetching go together (mcu, dsp, systolic).", show_default=False),
+    ] = None,
+    technology: Annotated[
+        str | None, typer.Option(help="Energies of another process (accelerators, dsp): 45nm, 7nm.", show_default=False)
     ] = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print.")] = Format.table,
     plot: Annotated[Path | None, typer.Option(help="Write a picture to this .png file.")] = None,
@@ -52,11 +56,12 @@ def estimate(
     """Estimate cycles, memory traffic and energy of each layer on a target, or compare two targets."""
     if bool(target) == bool(compare):
         raise FxsimError("estimate: got both or neither of --target and --compare; allowed: one of them")
-    if compare and (format is not Format.table or plot is not None):
-        raise FxsimError("estimate: got --format or --plot with --compare; allowed: a table, with or without --save")
+    from fxsim.report.compare_cost import compare_costs
+
     graph = fxsim.read(model)
     way: Way | None = overlap.value if overlap else None
-    costs = [fxsim.estimate(graph, t, way) for t in compare or (target,)]
+    costs = [fxsim.estimate(graph, t, way, technology) for t in compare or (target,)]
+    result = compare_costs(*costs) if compare else costs[0]
     if format is Format.table:
         with out.capture() as captured:
             layers, summary = terminal.cost_report(*costs)
@@ -64,9 +69,9 @@ def estimate(
             terminal.say(out, summary)
         text = captured.get()
     else:
-        text = costs[0].text(format.value)
+        text = result.text(format.value)
     if plot is not None:
-        costs[0].plot(plot)
+        result.plot(plot)
     if save is not None:
         atomic_write(save, text.encode())
     else:
@@ -92,10 +97,12 @@ def calibrate(
 
 @app.command()
 def targets() -> None:
-    """List the hardware targets, and the kernel libraries that microcontrollers can be named with."""
-    from fxsim.targets import describe_libraries, describe_targets
+    """List the hardware targets, the kernel libraries of microcontrollers, and the technologies of all others."""
+    from fxsim.targets import describe_libraries, describe_targets, describe_technologies
 
     headings, rows = describe_targets()
     out.print(terminal.table("targets", dict.fromkeys(headings, "left"), rows))
     headings, rows = describe_libraries()
     out.print(terminal.table("libraries: CORE+LIBRARY[@CLOCK][@VOLTS]", dict.fromkeys(headings, "left"), rows))
+    headings, rows = describe_technologies()
+    out.print(terminal.table("technologies: --technology NAME; picojoules", dict.fromkeys(headings, "left"), rows))

@@ -45,6 +45,7 @@ def run(
 @app.command()
 def check(model: Model, numerics: Numerics = None) -> None:
     """List everything of a model that cannot be simulated, before anything runs. Exit code 2 if there is anything."""
+    from fxsim.numerics import numerics_of
     from fxsim.sim.support import known_ops
 
     graph = fxsim.survey(model)
@@ -54,8 +55,9 @@ def check(model: Model, numerics: Numerics = None) -> None:
         terminal.say(out, f"all {count} layers of {model.name} can be simulated as {called(model, numerics)}", "green")
         return
     out.print(terminal.gaps(found, model.name, called(model, numerics)))
-    if any(g.op not in known_ops() for g in found):
-        terminal.say(out, f"supported ops: {', '.join(known_ops())}")
+    known = known_ops(numerics_of(str(model), numerics))
+    if any(g.op not in known for g in found):
+        terminal.say(out, f"supported ops: {', '.join(known)}")
     raise typer.Exit(2)
 
 
@@ -79,6 +81,8 @@ def numerics() -> None:
         conv = p.of("CONV_2D", delegated=True)
         acc = f"{conv.accumulator.bits} bits, {conv.accumulator.overflow}"
         rescale = f"{conv.requantize.scheme}, {conv.requantize.rounding}"
+        if p.real is not None:
+            acc, rescale = p.real.accumulate, f"to {p.real.format}, ties_even"
         rows.append([name, p.description, acc, rescale, p.verified, p.against])
     headings = ("numerics", "what", "accumulator", "requantize", "verified", "against")
     out.print(terminal.table("numerics", dict.fromkeys(headings, "left"), rows))

@@ -17,6 +17,7 @@ from fxsim.model.ops.state import CallOnce
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
 from fxsim.sim.base import Arrays, Probe, RunFn
+from fxsim.sim.real import plan as real
 from fxsim.sim.registry import bind
 from fxsim.sim.state import variable, variable_names
 
@@ -125,8 +126,10 @@ def _state_step(node: Node, names: dict[int, str]) -> Step | None:
     return None
 
 
-def plan_of(graph: Graph, numerics: NumericsProfile) -> Plan:
+def plan_of(graph: Graph, numerics: NumericsProfile) -> Plan | real.RealPlan:
     """The plan of ``graph`` under ``numerics``: made once, then kept with the graph."""
+    if numerics.real is not None:
+        return real.plan_of(graph, numerics)
     key = "plan", msgspec.msgpack.encode(numerics)
     found = graph.derived.get(key)
     if not isinstance(found, Plan):

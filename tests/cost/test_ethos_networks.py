@@ -167,9 +167,8 @@ def test_slack_hides_weights():
     profile = U55.profile
     near = surroundings(graph, [True, True], chains=False)[1]
     work = works(graph)[1]
-    cycles = [
-        estimate_work(work, profile, machine=M, setting=Setting(*near, slack)).cycles for slack in (0, 500, 10**6)
-    ]
+    setting = Setting(*near)
+    cycles = [estimate_work(work, profile, machine=M, setting=setting, slack=n).cycles for n in (0, 500, 10**6)]
     assert cycles[0] > cycles[1] > cycles[2] or cycles[0] >= cycles[1] > cycles[2]
 
 
