@@ -103,10 +103,9 @@ def layers(seed: int = SEED) -> list[Layer]:
     fixed = [_gemm(1, 10, 64), _gemm(37, 19, 71), _conv(11, 5, 7, 3, 2), _conv(9, 1, 33, 5, 1), _conv(14, 24, 16, 1, 1)]
     drawn = [_gemm(*(draw.randint(1, 90) for _ in range(3))) for _ in range(2)]
     for _ in range(2):
-        kernel = draw.randint(1, 4)
-        drawn.append(
-            _conv(draw.randint(kernel, 14), draw.randint(1, 12), draw.randint(1, 40), kernel, draw.randint(1, 2))
-        )
+        kernel, stride = draw.randint(1, 4), draw.randint(1, 2)
+        size = kernel + stride * draw.randint(0, 5)  # where the stride leaves a rest, SCALE-Sim has an output more
+        drawn.append(_conv(size, draw.randint(1, 12), draw.randint(1, 40), kernel, stride))
     return fixed + drawn
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from fxsim.choose.ladder import Ladder, ladder
     from fxsim.diagnose.compare import Comparison, Divergence, compare
     from fxsim.diagnose.explain import Explanation, explain
+    from fxsim.diagnose.reproduce import reproduce
+    from fxsim.diagnose.vectors import vectors
     from fxsim.errors import (
         DomainError,
         DumpError,
@@ -45,6 +47,8 @@ _HOME = {
     "unsupported": "sim.support",
     "simulate": "sim",
     "compare": "diagnose.compare",
+    "reproduce": "diagnose.reproduce",
+    "vectors": "diagnose.vectors",
     "explain": "diagnose.explain",
     "Explanation": "diagnose.explain",
     "estimate": "report.cost",
@@ -127,9 +131,11 @@ __all__ = [
     "quant",
     "quantize",
     "read",
+    "reproduce",
     "simulate",
     "survey",
     "unsupported",
+    "vectors",
     "worst_input",
 ]
 

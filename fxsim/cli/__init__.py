@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 import fxsim
-from fxsim.cli import diagnosing, explaining, pricing, quantizing, running, shrinking
+from fxsim.cli import diagnosing, explaining, exporting, pricing, quantizing, running, shrinking
 from fxsim.cli.common import app, err, out
 from fxsim.errors import FxsimError
 
-COMMANDS = (running, diagnosing, explaining, pricing, quantizing, shrinking)
+COMMANDS = (running, diagnosing, explaining, pricing, quantizing, shrinking, exporting)
 """where the commands are; each module adds its own to ``app``"""
 
 

@@ -28,6 +28,7 @@ def explain(
     ] = None,
     queries: Annotated[int, typer.Option(min=1, help="How often the device may be asked.")] = 200,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write what was found to this .toml file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.", show_default=False)] = None,
     separate: Annotated[
         Path | None,
         typer.Option(help="Write inputs that tell apart what is left to this .npz file.", show_default=False),
@@ -56,6 +57,9 @@ def explain(
         np.savez_compressed(buffer, **found.separating_input)  # type: ignore[arg-type]
         atomic_write(separate, buffer.getvalue())
     out.print(terminal.explanation(found, model.name))
+    if html is not None and dump is not None and x is not None:
+        trace = fxsim.simulate(graph, x, numerics)
+        fxsim.compare(trace, dump, "single").to_html(html, found)
     unexplained = [f for f in found.differing if f.status != "explained"]
     for note in found.notes:
         terminal.say(out, note)

@@ -37,7 +37,7 @@ def quantize(
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the model to this file.")] = None,
 ) -> None:
     """Quantize a float model after training: calibrate, choose scales, and repair."""
-    from fxsim.quant.calibrate import inputs_of
+    from fxsim.quant.calibration import inputs_of
 
     graph = fxsim.read(model)
     x, total = (None, 0) if calibration is None else inputs_of(graph, calibration)

@@ -9,7 +9,7 @@ from fxsim.convert.gelu import gelu_patterns
 from fxsim.convert.layout import IMAGE, Held, Layouts
 from fxsim.errors import FxsimError, UnsupportedOp, listed
 from fxsim.model.check import check, where
-from fxsim.model.graph import ABSENT, Graph
+from fxsim.model.graph import ABSENT, Graph, Node
 from fxsim.model.ops import OPS
 from fxsim.model.ops.onnx_base import OnnxSpec
 
@@ -45,6 +45,7 @@ def to_tflite(graph: Graph, *, nhwc: bool = False) -> Graph:
         if position in skipped:
             continue
         op, inputs, attributes = node.op, node.inputs, node.attributes
+        _require_float(graph, node)
         if position in gelus:
             op, inputs, attributes = "Gelu", (gelus[position].input,), gelus[position].attributes
         for i in inputs:
@@ -67,3 +68,14 @@ def to_tflite(graph: Graph, *, nhwc: bool = False) -> Graph:
         layouts.finish(graph.tensors[i].name, h.value if kept else layouts.plain(h))
     fuse(layouts.draft)
     return check(layouts.draft.graph())
+
+
+def _require_float(graph: Graph, node: Node) -> None:
+    """Holds a layer's values to float32, and to the integers and flags that are no numbers of it.
+
+    Raises:
+        UnsupportedOp: on another type.
+    """
+    for t in graph.operands((*node.inputs, *node.outputs)):
+        if t is not None and t.qtype.name not in ("float32", "int32", "int64", "bool"):
+            raise UnsupportedOp(f"{where(graph, node)}: {t.name!r} is {t.qtype.name}; supported: float32 networks")

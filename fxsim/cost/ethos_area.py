@@ -37,7 +37,7 @@ def input_unit(core: Core, micro: Size, depth_bits: int) -> Size:
         h, w = 1, 4
     for limit in (128, 256):
         if depth_bits > limit and h * w > 1:
-            rows_first = h > 1 and (micro.h == 1 and micro.w == 4 or h >= w)
+            rows_first = h > 1 and ((micro.h == 1 and micro.w == 4) or h >= w)
             h, w, words = (h // 2, w, words * 2) if rows_first else (h, w // 2, words * 2)
     return Size(h, w, words * STEP)
 

@@ -3,15 +3,16 @@
 ``compiler_block`` chooses as Vela does: of all blocks whose input and accumulators, double-buffered, fit the block memory,
 the one that fetches least: elements of the input (with the rim that windows share) and of the weights (once for each
 block position) for each output, in single precision; half as much where two input blocks hold the whole input. Of equals
-the first, except that small blocks that cover more of the input win. The choice depends on the layer and the array
-alone, not on the memories.
+the first, except that small blocks that cover more of the input win. On U85 that is the rule for convolutions alone; other
+operations have their own (:mod:`ethos_area`). The choice depends on the layer and the array alone, not on the memories.
 
 ``candidates`` is a small fixed set of blocks that fit: powers of two, with either order of traversal. A layer that takes
 the fastest of them never costs less than a smaller layer, as any block for the larger one serves the smaller one too.
 Vela's rule lacks that property: one channel more may lead it to a better block. Of random enlargements of a convolution
 2 % cost less by its rule, at most by a third on U55 and by half on U85.
 
-Source: ethos-u-vela 5.2.0, regor; all 546 blocks of U55 and U65 in its debug databases of three networks reproduced.
+Source: ethos-u-vela 5.2.0, regor; all 546 blocks of U55 and U65 in its debug databases of three networks reproduced, and
+those of U85 but for elementwise operations.
 """
 
 from functools import lru_cache

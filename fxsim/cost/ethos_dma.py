@@ -1,7 +1,8 @@
 """How the weights of an operation reach an Ethos-U: straight from the memory of constants, or through a faster one.
 
 Let ``full`` be the cycles of copying all weights and scales, ``slack`` what the layer before leaves for it. Weights that
-are read once are read where they are, unless the operation takes longer than copying and reading them. Weights that are
+are read once are read where they are, unless the operation takes longer than copying and reading them, and longer than
+itself with what it waits for slices. Weights that are
 read for several block positions are copied in slices of output channels, double-buffered: the first slice (at least 16
 channels, more as far as the slack goes) before the operation, the others under it:
 
@@ -98,12 +99,11 @@ def _before(s: Stored, full: int, slack: int) -> int:
 
 
 def _sliced(s: Stored, near: int, full: int, slack: int) -> tuple[float, float]:
-    """Cycles from the end of the layer before if weights come in one or two slices; and those of them spent waiting, by slice."""
+    """Cycles from the end of the layer before with weights in one or two slices; and those that each slice waits."""
     before = _before(s, full, slack)
     rest = s.channels - before
     if not rest:
-        waiting = max(full - slack, 0)
-        return near + waiting, waiting
+        return near + max(full - slack, 0), max(full - slack, 0)
     first, last = (near * n / s.channels + SLICE_CYCLES for n in (before, rest))
     waiting = max(full * before / s.channels - slack, 0) + max(full * rest / s.channels - first, 0)
     return first + last + waiting, waiting / 2

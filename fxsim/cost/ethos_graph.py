@@ -172,7 +172,9 @@ def _weights(graph: Graph, node: Node, depthwise: bool) -> Weights | None:
     if key not in graph.derived:
         assert t.data is not None
         zero = t.quant.zero_point[0] if t.quant is not None and t.quant.zero_point else 0
-        w = t.data if t.data.dtype == np.int8 and not zero else np.clip(t.data.astype(np.int16) - np.int16(zero), -255, 255)
+        w = t.data
+        if zero or w.dtype != np.int8:
+            w = np.clip(w.astype(np.int16) - np.int16(zero), -255, 255)
         w = w.reshape(w.shape[0], 1, 1, -1) if w.ndim == 2 else w.transpose(3, 1, 2, 0) if depthwise else w
         graph.derived[key] = Weights(w)
     found = graph.derived[key]

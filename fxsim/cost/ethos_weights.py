@@ -113,7 +113,8 @@ def _code_bits() -> Array:
 def _palette(places: Array, counts: Array) -> tuple[Array, int, int]:
     """The index of each value that occurs, the bits of the table of frequent ones, and those of an uncoded index.
 
-    ``places`` are of the values in rising order, by magnitude: 0, (1, -1), (2, -2), ... An uncoded index of 0 bits is not usable.
+    ``places`` are of the values in rising order, by magnitude: 0, (1, -1), (2, -2), ... An uncoded index of 0 bits is not
+    usable.
     """
     largest, distinct = max(int(places[0]), int(places[-1])), len(places)
     most = min(distinct, PALETTE, LAST_INDEX if distinct <= PALETTE else LAST_INDEX - largest)

@@ -8,8 +8,10 @@ faster memory on their way (:mod:`ethos_dma`). An operation takes
 
 A layer of a network gets the block that Vela would choose, and its weights their encoded size. A layer on its own
 (``estimate_work``, ``fxsim.layer``: no neighbours, no values) gets the fastest of a fixed set of blocks, and takes its
-weights as incompressible; there a larger layer, wider types or a slower memory never cost less. Vela's own choice does
-not promise that: one channel more may lead it to a better block.
+weights as incompressible; there a larger layer, wider types or a slower memory never cost less. Vela's own choices do not
+promise that, and a network follows them: one channel more may lead to a better block, a slower memory to a copy of the
+weights that pays. Of 4200 random enlargements of a layer of small networks, 3 % (U55-32) to 9 % (U85-1024) lower the total,
+at most by 28 %; a slower memory did so by up to 15 %.
 
 Not modelled: cascades (several layers in turn, stripe by stripe, which Vela uses where feature maps do not fit), chains of
 more than two operations on U85, transfers of tables, waiting for an earlier operation.

@@ -21,6 +21,8 @@ their writes only). The main memory delivers an operand once where the part that
 and again for each fold elsewhere, in the better of the two orders of folds. Array and slowest memory work side by side, a
 fold ahead or one after the other, as the profile's ``overlap`` says.
 
+SCALE-Sim gives a convolution an output more along each side where its stride leaves a rest; here it has what the model has.
+
 Source: SCALE-Sim 3.0.0, compute traces (cycles); traffic of the main memory is fxsim's own.
 """
 

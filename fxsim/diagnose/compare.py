@@ -1,7 +1,9 @@
 """Holds a simulation against a dump, tensor by tensor and bit by bit."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,6 +12,7 @@ from fxsim.diagnose.dumps import Dump, load, source_of
 from fxsim.diagnose.matching import reused
 from fxsim.diagnose.measures import Row, row
 from fxsim.errors import DumpError, FxsimError
+from fxsim.files import atomic_write
 from fxsim.model.graph import Graph
 from fxsim.model.qtype import Array
 from fxsim.sim.plan import Plan
@@ -17,6 +20,8 @@ from fxsim.sim.trace import Trace, computed
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fxsim.diagnose.explain import Explanation
 
 Mode = Literal["entire", "single"]
 
@@ -58,6 +63,8 @@ class Comparison:
     mode: Mode = "entire"
     notes: tuple[str, ...] = ()
     """how the dump was read, and causes that are none of arithmetic: reused memory, runs that differ"""
+    maps: dict[int, Array] = field(default_factory=dict, repr=False)
+    """tensor that differs -> in how many inferences each of its elements does"""
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -80,6 +87,16 @@ class Comparison:
     def mismatches(self) -> int:
         """Elements that differ."""
         return sum(r.mismatches for r in self.rows)
+
+    def to_html(self, path: str | os.PathLike[str], explanation: "Explanation | None" = None) -> Path:
+        """Writes one page with tables, heat maps, histograms and, if given, what :func:`fxsim.explain` found.
+
+        Raises:
+            OutputError: if the file cannot be written.
+        """
+        from fxsim.report.diagnosis_page import page
+
+        return atomic_write(path, page(self, explanation).encode())
 
 
 def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None = None) -> Comparison:
@@ -112,11 +129,14 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
     ours = single(trace, theirs) if mode == "single" else trace.tensors(theirs)
     if mode == "single" and not ours:
         raise DumpError(f"{source}: holds no layer's inputs together with its outputs; mode 'single' needs both")
-    rows, first = [], None
+    rows, first, maps = [], None, {}
     for i in sorted(ours, key=lambda i: (made.get(i, (-1, ""))[0], i)):
         layer, op = made.get(i, (-1, ""))
         r = row(graph.tensors[i], layer, op, ours[i], theirs[i])
         rows.append(r)
+        if r.mismatches:
+            shape = graph.tensors[i].shape
+            maps[i] = (ours[i] != theirs[i]).reshape(-1, *shape).sum(axis=0)
         if first is None and r.first_index is not None:
             got, expected = ours[i][r.first_index].item(), theirs[i][r.first_index].item()
             first = Divergence(layer, op, i, r.name, r.first_index, got, expected, r.mismatches, r.elements)
@@ -124,7 +144,7 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
     if wrong and mode == "entire":
         notes += reused(graph, theirs, trace.tensors(computed(graph)), wrong)
     return Comparison(
-        tuple(rows), first, trace.plan.numerics.name, tuple(i for i in made if i not in ours), mode, tuple(notes)
+        tuple(rows), first, trace.plan.numerics.name, tuple(i for i in made if i not in ours), mode, tuple(notes), maps
     )
 
 

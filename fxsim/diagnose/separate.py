@@ -15,7 +15,7 @@ from fxsim.arith.overflow import highest, lowest
 from fxsim.diagnose.cases import Case
 from fxsim.diagnose.explain_sums import Member
 from fxsim.diagnose.explain_ways import Way, Ways
-from fxsim.diagnose.windows import spans, summing
+from fxsim.diagnose.windows import spans, summed, summing
 from fxsim.model.qtype import Array
 from fxsim.numerics import OpNumerics
 from fxsim.sim.layer import Layer
@@ -28,6 +28,9 @@ TARGETS = 4000
 """accumulators that are looked at for one that separates"""
 TRIES = 60
 """of making an input for one accumulator"""
+MOST_WINDOWS = 1 << 16
+TAILS = 20
+"""accumulators that are tried for one way to round what lies beyond the last full block"""
 STYLES = 40
 """whole inputs that are drawn for what accumulators alone do not show"""
 
@@ -51,6 +54,8 @@ class Separation:
     kinds: list[Kind] = field(init=False)
     low: npt.NDArray[np.int64] = field(init=False)
     high: npt.NDArray[np.int64] = field(init=False)
+    every: Array | None = field(init=False)
+    """all windows that there can be, of a layer of one or two taps"""
     _marks: dict[Any, Any] = field(default_factory=dict)
     probes: Array = field(init=False)
     """accumulators ``(rows, channels)`` around every step of the first member"""
@@ -59,7 +64,7 @@ class Separation:
         """Sorts the members into kinds."""
         both = [spans(self.ways.layer), spans(replace(self.ways.layer, x_zero=0))]
         self.low, self.high = (f(both[0][i], both[1][i]) for i, f in enumerate((np.minimum, np.maximum)))
-        self.probes = self._probes()
+        self.probes, self.every = self._probes(), every_window(self.ways.layer)
         self.kinds = list(self._sorted().values())
 
     def _probes(self) -> Array:
@@ -87,6 +92,8 @@ class Separation:
         way, layer = self.ways.of(settings), self.ways.layer_for(settings)
         if way is None or layer is None:
             return None
+        if self.every is not None:
+            return self._enumerated(layer, way), way, layer
         if way.key not in self._marks:
             self._marks[way.key] = self._mark(way)
         sums = settings.accumulator, settings.operands, way.key
@@ -99,12 +106,23 @@ class Separation:
         found = self._marked(settings)
         return found is not None and found[0] in self._sorted()
 
+    def _enumerated(self, layer: Layer, way: Way) -> Any:  # noqa: ANN401
+        """What all windows give: nothing else can come, but at the edges."""
+        assert self.every is not None
+        accs = summed(layer, self.every)
+        made, tail = way.of(accs, layer), way.tail_way.of(accs, layer) if way.over_elements else None
+        place = () if tail is None or np.array_equal(made, tail) else (way.lanes, way.tail)
+        return summing(layer)[0], place, made.tobytes()
+
     def _mark(self, way: Way) -> Any:  # noqa: ANN401
         """Equal for two ways only if they are proved to be one function of every reachable accumulator."""
-        place = (way.lanes, way.tail) if way.over_elements and self.ways.layer.geometry.outputs % max(way.lanes, 1) else ()
         if way.wraps or way.clamp[1] - way.clamp[0] > STEPS:
             return way.key
-        return place, thresholds(way, self.ways.layer, self.low, self.high).tobytes(), way.clamp
+        main = thresholds(way, self.ways.layer, self.low, self.high).tobytes()
+        if not way.over_elements or self.ways.layer.geometry.outputs % max(way.lanes, 1) == 0:
+            return main, way.clamp
+        tail = thresholds(way.tail_way, self.ways.layer, self.low, self.high).tobytes()
+        return (main, way.clamp) if tail == main else (main, way.clamp, tail, way.lanes)
 
     def _sum_mark(self, layer: Layer, way: Way) -> Any:  # noqa: ANN401
         """Equal for two ways to sum only if they are proved to give the same outputs under ``way``."""
@@ -143,24 +161,45 @@ class Separation:
         given[layer.position] = np.ascontiguousarray(layer.as_input(image)).reshape(given[layer.position].shape)
         return tuple(given)
 
+    def _outputs_of_probes(self, ways: Sequence[Way], layer: Layer) -> Array:
+        """``(kinds, rows, channels)``: what all windows give; of larger layers, what the probed accumulators do."""
+        if self.every is None:
+            return np.stack([way.of(self.probes, layer) for way in ways])
+        return np.stack([k.way.of(summed(k.layer, self.every), k.layer) for k in self.kinds])
+
+    def _tails(self, layer: Layer, ways: Sequence[Way], rng: np.random.Generator) -> Iterator[Array]:
+        """Images whose last output tells a rounding of what lies beyond the last full block of elements."""
+        g = layer.geometry
+        last = at(layer, g.out_h - 1, g.out_w - 1)
+        for way in ways:
+            rest = g.outputs % way.lanes if way.over_elements and way.lanes else 0
+            channels = range(max(0, g.out_c - rest), g.out_c)
+            differ = np.argwhere(way.of(self.probes, layer) != way.tail_way.of(self.probes, layer)) if rest else ()
+            for row, channel in [d for d in differ if d[1] in channels][:TAILS]:
+                image = np.full(_image_shape(layer), layer.x_zero, layer.input_dtype)
+                if reach(layer, image, last, int(channel), int(self.probes[row, channel]), rng):
+                    yield image
+                    break
+
     def _made_inputs(self) -> list[Array]:
         """Images that put accumulators on which the kinds' requantizations differ under windows of their own."""
-        layer, rng = self.ways.layer, np.random.default_rng(2)
+        layer, rng = self.kinds[0].layer, np.random.default_rng(2)
         distinct = list({k.way.key: k.way for k in self.kinds}.values())
-        made = np.stack([way.of(self.probes, layer) for way in distinct])
+        made = self._outputs_of_probes(distinct, layer)
         differ = np.argwhere(np.any(made != made[:1], axis=0))
-        if not len(differ):
-            return []
         differ = differ[rng.permutation(len(differ))[:TARGETS]]
         outs = [[int(m[r, c]) for r, c in differ] for m in made]
-        places, images = spots(layer), []
+        places, images = spots(layer), list(self._tails(layer, distinct, rng))
         image, used = None, 0
-        for i in _ordered(outs):
+        for i in _ordered(outs) if len(differ) else ():
             row, channel = differ[i]
             if image is None or used == len(places):
                 image, used = np.full(_image_shape(layer), layer.x_zero, layer.input_dtype), 0
                 images.append(image)
-            if reach(layer, image, places[used], int(channel), int(self.probes[row, channel]), rng):
+            if self.every is not None:
+                write_window(layer, image, places[used], self.every[row])
+                used += 1
+            elif reach(layer, image, places[used], int(channel), int(self.probes[row, channel]), rng):
                 used += 1
             if len(images) > STYLES:
                 break
@@ -246,6 +285,18 @@ Spot = tuple[int, int, list[int], list[int]]
 """output row and column; kernel rows and columns that lie in the image"""
 
 
+def at(layer: Layer, y: int, x: int) -> Spot:
+    """The output position, and what of its window lies in the image."""
+    g, (top, _, left, _), (down, across) = layer.geometry, layer.pad, layer.spread
+
+    def inside(o: int, stride: int, dilation: int, kernel: int, size: int, before: int, apart: int) -> list[int]:
+        places = [divmod(o * stride + i * dilation - before, apart) for i in range(kernel)]
+        return [i for i, (p, between) in enumerate(places) if 0 <= p < size and not between]
+
+    rows = inside(y, g.stride_h, g.dilation_h, g.kernel_h, g.in_h, top, down)
+    return y, x, rows, inside(x, g.stride_w, g.dilation_w, g.kernel_w, g.in_w, left, across)
+
+
 def _image_shape(layer: Layer) -> tuple[int, int, int, int]:
     g = layer.geometry
     return g.batch, g.in_h, g.in_w, g.in_c
@@ -274,15 +325,22 @@ def spots(layer: Layer, most: int = 64) -> list[Spot]:
 
 
 def reach(layer: Layer, image: Array, spot: Spot, channel: int, target: int, rng: np.random.Generator) -> bool:
-    """Writes under the window at ``spot`` an input whose accumulator in ``channel`` is ``target``, if it finds one."""
-    y, x, rows, columns = spot
+    """Writes under the window at ``spot`` an input whose accumulator in ``channel`` is ``target``, if it finds one.
+
+    It aims at a plain sum, looks at what the layer's own register makes of it, and corrects its aim.
+    """
+    _, _, rows, columns = spot
     g, (low, high) = layer.geometry, layer.input_range
     weight = layer.weight[np.ix_(rows, columns)][..., channel].astype(np.int64).reshape(-1)
     x_low, x_high = low - layer.x_zero, high - layer.x_zero
+    per = g.in_c // g.groups
+    first = channel // (g.out_c // g.groups) * per
+    window = np.full((1, g.kernel_h, g.kernel_w, g.in_c), layer.x_zero, layer.input_dtype)
+    aim = target
     for attempt in range(TRIES):
         share = attempt / TRIES
         v = rng.integers(int(x_low * share), int(x_high * share) + 1, len(weight))
-        rest = target - int(layer.bias[channel]) - int(v @ weight)
+        rest = aim - int(layer.bias[channel]) - int(v @ weight)
         for i in np.argsort(-np.abs(weight), kind="stable"):
             if rest == 0 or weight[i] == 0:
                 break
@@ -290,13 +348,33 @@ def reach(layer: Layer, image: Array, spot: Spot, channel: int, target: int, rng
             step = min(max(step, x_low - int(v[i])), x_high - int(v[i]))
             v[i] += step
             rest -= step * int(weight[i])
-        if rest == 0:
-            per = g.in_c // g.groups
-            first = channel // (g.out_c // g.groups) * per
-            cells = (v + layer.x_zero).reshape(len(rows), len(columns), per)
+        if rest:
+            continue
+        cells = (v + layer.x_zero).reshape(len(rows), len(columns), per)
+        window[np.ix_([0], rows, columns, range(first, first + per))] = cells[np.newaxis]
+        got = int(summed(layer, window)[0, channel])
+        if got == target:
             write(layer, image, spot, cells, slice(first, first + per))
             return True
+        aim += target - got
     return False
+
+
+def every_window(layer: Layer) -> Array | None:
+    """``(windows, KH, KW, C)``: all stored inputs of a window, alike in all groups; None where there are too many."""
+    g, (low, high) = layer.geometry, layer.input_range
+    per = g.in_c // g.groups
+    taps, size = g.kernel_h * g.kernel_w * per, high - low + 1
+    if taps > 2 or size**taps > MOST_WINDOWS:
+        return None
+    values = np.stack([v.reshape(-1) for v in np.meshgrid(*[np.arange(low, high + 1)] * taps, indexing="ij")], axis=-1)
+    shaped = values.reshape(-1, g.kernel_h, g.kernel_w, per)
+    return np.tile(shaped, (1, 1, 1, g.groups)).astype(layer.input_dtype)
+
+
+def write_window(layer: Layer, image: Array, spot: Spot, window: Array) -> None:
+    """Puts a whole window ``(KH, KW, C)`` under an output position."""
+    write(layer, image, spot, window[np.ix_(spot[2], spot[3])], slice(None))
 
 
 def write(layer: Layer, image: Array, spot: Spot, cells: Array, of: slice) -> None:

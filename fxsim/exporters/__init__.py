@@ -25,7 +25,8 @@ def export(graph: Graph, path: str | os.PathLike[str], *, style: Style = "qdq") 
     """The network as a file that others load: ``.tflite``, ``.onnx``, a C header ``.h``, or packed weights ``.bin``.
 
     ``style`` speaks of quantized ``.onnx`` files only: pairs of QuantizeLinear and DequantizeLinear around float layers
-    (``qdq``), or quantized operators (``qoperator``). A ``.bin`` comes with a manifest of the same name, ``.json``.
+    (``qdq``), or quantized operators (``qoperator``). A ``.bin`` comes with a manifest of the same name, ``.json``. A graph
+    of the other dialect is converted first (:mod:`fxsim.convert`).
 
     Raises:
         OutputError: on another suffix or style, or if the file cannot be written. ModelError: if the format cannot hold

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fxsim.convert import to_tflite
 from fxsim.exporters.device import records
 from fxsim.model.graph import Graph, Tensor
 
@@ -17,7 +18,7 @@ FORMAT = 1
 
 def files(graph: Graph, path: Path, style: str) -> Mapping[Path, bytes]:
     """The binary and its manifest, and their bytes. Equal constants are stored once."""
-    data = bytearray()
+    graph, data = to_tflite(graph), bytearray()
     kept: dict[bytes, int] = {}
     layers = []
     for r in records(graph):

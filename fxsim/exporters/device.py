@@ -15,10 +15,8 @@ from fxsim.errors import FxsimError, UnsupportedOp
 from fxsim.fixed.packing import CODECS
 from fxsim.model.check import where
 from fxsim.model.graph import Graph, Node, Tensor
-from fxsim.model.ops import OPS
 from fxsim.model.ops.base import Activated, Operands, need
 from fxsim.model.ops.conv import Conv2D, Window
-from fxsim.model.ops.onnx_base import OnnxSpec
 from fxsim.model.ops.pool import Pool2D
 from fxsim.model.qtype import Array, Shape
 from fxsim.numerics import Requantize, load_numerics
@@ -66,12 +64,8 @@ def records(graph: Graph) -> list[Record]:
     """The layers of a graph of TensorFlow Lite's ops.
 
     Raises:
-        UnsupportedOp: on a graph of ONNX's ops, or of several subgraphs.
+        UnsupportedOp: on a graph of several subgraphs.
     """
-    if any(isinstance(OPS.get(n.op), OnnxSpec) for n in graph.nodes):
-        raise UnsupportedOp(
-            f"{graph.name}: has ONNX's ops; export takes TensorFlow Lite's here (fxsim.convert.to_tflite)"
-        )
     if graph.called:
         raise UnsupportedOp(f"{graph.name}: calls {len(graph.called)} other graphs; supported: one graph")
     result = []

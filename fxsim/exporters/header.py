@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fxsim.convert import to_tflite
 from fxsim.exporters.device import Block, records
 from fxsim.model.graph import Graph, Tensor
 from fxsim.model.qtype import Array
@@ -39,6 +40,7 @@ def _identifier(text: str) -> str:
 
 def _lines(graph: Graph, stem: str) -> Iterator[str]:
     prefix = _identifier(stem)
+    graph = to_tflite(graph)
     layers = records(graph)
     guard = f"{prefix.upper()}_H"
     yield _NOTE.format(name=_comment(stem), layers=len(layers), prefix=prefix)

@@ -125,8 +125,8 @@ def fields_of(op: str, attributes: Attributes, inputs: Operands, outputs: list[T
                 f"is flattened from axis {attributes.axis} on, as before opset 13; supported: opset {OPSET}"
             )
     fields = FIELDS[type(attributes)](op, attributes)
-    if isinstance(attributes, Linear) and op == "QuantizeLinear" and (len(inputs) < 3 or inputs[2] is None):
-        fields["output_dtype"] = code_of(outputs[0].qtype)
+    if isinstance(attributes, Linear) and attributes.output is not None:
+        fields["output_dtype"] = code_of(attributes.output)
     if op == "Split" and (len(inputs) < 2 or inputs[1] is None):
         fields["num_outputs"] = len(outputs)
     if op == "BatchNormalization":

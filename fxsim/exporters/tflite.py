@@ -13,6 +13,7 @@ import numpy as np
 import tflite
 from flatbuffers.builder import Builder
 
+from fxsim.convert import to_tflite
 from fxsim.errors import FxsimError, ModelError, UnsupportedOp, listed
 from fxsim.exporters.tflite_custom import CUSTOM, custom_options
 from fxsim.exporters.tflite_versions import version
@@ -66,12 +67,12 @@ def files(graph: Graph, path: Path, style: str) -> Mapping[Path, bytes]:
 
 
 def encode(graph: Graph) -> bytes:
-    """The bytes of a ``.tflite`` file.
+    """The bytes of a ``.tflite`` file; a float graph of ONNX's ops is converted first.
 
     Raises:
         ModelError: if the format cannot hold a tensor or a layer; the message says which.
     """
-    return _File(graph).data()
+    return _File(to_tflite(graph)).data()
 
 
 class _File:
@@ -124,6 +125,10 @@ class _File:
             )
         fb, buffer = self.fb, 0
         if t.data is not None:
+            if not t.data.size:
+                raise UnsupportedOp(
+                    f"{where} is a constant without elements, which no .tflite file can tell from an activation"
+                )
             raw = _raw(t.data, t.qtype)
             if raw not in self.kept:
                 self.kept[raw] = len(self.buffers)
@@ -170,7 +175,7 @@ class _File:
                 raise UnsupportedOp(node.attributes.reason)
             custom = custom_options(node.op, node.attributes) if node.op in CUSTOM else None
             if custom is None and not hasattr(tflite.BuiltinOperator, node.op):
-                raise ModelError("is no op of TensorFlow Lite; convert the graph first (fxsim.convert.to_tflite)")
+                raise ModelError("is no op of TensorFlow Lite")
             table, options = (None, 0) if custom is not None else self._options(node, inputs, outputs)
             code = (node.op, 0 if custom is not None else version(node.op, inputs, outputs, node.attributes))
         except FxsimError as e:

@@ -45,10 +45,9 @@ def _conv(inputs: Operands, outputs: Operands, attrs: Attributes) -> int:
 
 
 def _depthwise(inputs: Operands, outputs: Operands, attrs: Attributes) -> int:
-    """For int4 weights 6 instead of the converter's 7, which LiteRT's reference kernels do not register."""
     assert isinstance(attrs, Conv2D)
     x, w = need(inputs[0], "input"), need(inputs[1], "weight")
-    kinds = {("int8", "int8"): 3, ("int8", "int4"): 6, ("float32", "int8"): 6 if _per_channel(w) else 4}
+    kinds = {("int8", "int8"): 3, ("int8", "int4"): 7, ("float32", "int8"): 6 if _per_channel(w) else 4}
     dilated = (attrs.dilation_h, attrs.dilation_w) != (1, 1)
     return kinds.get((x.qtype.name, w.qtype.name), 2 if dilated else 1)
 
@@ -276,8 +275,18 @@ VERSIONS: dict[str, VersionFn] = {
 """op -> its version; one that is not listed has version 1"""
 
 
+REGISTERED = {
+    **{"ABS": 3, "ARG_MAX": 2, "ARG_MIN": 2, "DEPTHWISE_CONV_2D": 6, "DEPTH_TO_SPACE": 1, "RANGE": 1},
+    **{"STRIDED_SLICE": 4, "TILE": 2, "TRANSPOSE": 8},
+}
+"""op -> the last version that LiteRT's reference kernels register, which compute later ones too but refuse their number
+
+Source: tflite/kernels/register_ref.cc @ LiteRT f6745779.
+"""
+
+
 def version(op: str, inputs: Operands, outputs: Operands, attributes: Attributes) -> int:
-    """The operator version of a layer."""
+    """The operator version of a layer, one that every set of LiteRT's kernels registers."""
     if op not in VERSIONS:
         return 1
-    return VERSIONS[op](inputs, outputs, attributes)
+    return min(VERSIONS[op](inputs, outputs, attributes), REGISTERED.get(op, 99))

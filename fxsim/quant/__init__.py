@@ -9,7 +9,7 @@ import numpy as np
 from fxsim.errors import FxsimError, UnsupportedOp
 from fxsim.model.graph import Graph
 from fxsim.numerics import NumericsProfile
-from fxsim.quant.calibrate import Calibration, Progress, calibrate
+from fxsim.quant.calibration import Calibration, Progress, calibrate
 from fxsim.quant.correct import correct_biases, round_adaptively, with_biases
 from fxsim.quant.decide import decide
 from fxsim.quant.equalize import equalize

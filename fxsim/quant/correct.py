@@ -13,7 +13,7 @@ from fxsim.model.ops.base import Activated
 from fxsim.model.ops.conv import Conv2D, conv_geometry
 from fxsim.model.qtype import FLOAT32, Array
 from fxsim.numerics import load_numerics
-from fxsim.quant.calibrate import batches
+from fxsim.quant.calibration import batches
 from fxsim.quant.decide import Choice
 from fxsim.quant.quantizers import along
 from fxsim.quant.rules import Weighted, bias_of, weighted

@@ -6,17 +6,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fxsim.errors import FxsimError
-from fxsim.model.graph import ABSENT, Graph, Node
+from fxsim.model.graph import Graph, Node
 from fxsim.model.qtype import Array, QuantParams
-from fxsim.quant.calibrate import Calibration
+from fxsim.quant.calibration import Calibration
 from fxsim.quant.observers import METHODS, Range
-from fxsim.quant.quantizers import to_integers
+from fxsim.quant.quantizers import to_levels
 from fxsim.quant.rules import Decision, Weighted, affine, bias_of, data_operands, groups, settle, takes, weighted
 from fxsim.quant.scheme import Scheme
 from fxsim.quant.weights import quantize_weight
 
 BIAS_ROOM = 1 << 30
 """a raw bias stays within; a channel whose weights are so small that it would not gets a greater scale"""
+WIDE_BIAS_ROOM = 1 << 44
+"""likewise in accumulators of 64 bits, of whose sums the engines take 48"""
 
 
 @dataclass(slots=True)
@@ -92,20 +94,18 @@ def _weight(graph: Graph, node: Node, w: Weighted, kind: Scheme, choice: Choice)
         return  # a weight that several layers share
     made = quantize_weight(t.data, w.axis, kind)
     decision, raw = _room_for_bias(graph, node, w, made.decision, choice), made.raw
-    if decision != made.decision:
-        raw = to_integers(t.data, decision.qtype, decision.quant)
+    if decision != made.decision and made.levels.size:
+        raw = to_levels(t.data, made.levels, decision.quant).astype(decision.qtype.dtype)
     choice.decisions[i], choice.constants[i], choice.levels[i] = decision, raw, made.levels
 
 
 def _room_for_bias(graph: Graph, node: Node, w: Weighted, decision: Decision, choice: Choice) -> Decision:
     """The decision with scales under which the bias fits the accumulator."""
-    bias, data = (
-        bias_of(graph, node, w),
-        choice.decisions.get(node.inputs[w.data] if node.inputs[w.data] != ABSENT else -2),
-    )
-    if bias is None or bias.data is None or data is None or data.qtype.bits > 8:
+    bias, data = bias_of(graph, node, w), choice.decisions.get(node.inputs[w.data])
+    if bias is None or bias.data is None or data is None:
         return decision
-    least = np.abs(bias.data.reshape(-1).astype(np.float64)) / (data.quant.scale[0] * BIAS_ROOM)
+    room = WIDE_BIAS_ROOM if data.qtype.bits > 8 else BIAS_ROOM
+    least = np.abs(bias.data.reshape(-1).astype(np.float64)) / (data.quant.scale[0] * room)
     least = np.array([least.max()]) if decision.quant.per_tensor else least
     scale = np.array(decision.quant.scale)
     if np.all(scale >= least):

@@ -110,23 +110,28 @@ def entropy(seen: Observer, qtype: QType, percent: float) -> Range:
     """
     if seen.reach == 0 or qtype.bits > 8:  # no histogram tells 2**16 cells apart
         return seen.low, seen.high
-    return _clipped(seen, _best(seen, lambda low, high: _divergence(seen, low, high, qtype)))
+    counts, zero = seen.histogram.astype(np.float64), BINS // 2
+    counts[zero] = min(counts[zero], counts[[zero - 1, zero + 1]].max())  # what a ReLU leaves is exact in every range
+    return _clipped(seen, _best(seen, lambda low, high: _divergence(seen, counts, low, high, qtype)))
 
 
-def _divergence(seen: Observer, low: float, high: float, qtype: QType) -> float:
+def _divergence(seen: Observer, counts: Reals, low: float, high: float, qtype: QType) -> float:
+    """The Kullback-Leibler divergence of the clipped counts from the quantized ones."""
     width = 2 * seen.reach / BINS
     first = int(np.clip(np.floor((low + seen.reach) / width), 0, BINS - 1))
     last = int(np.clip(np.ceil((high + seen.reach) / width), first + 1, BINS))
-    inside = seen.histogram[first:last].astype(np.float64)
+    inside = counts[first:last]
     p = inside.copy()
-    p[0] += seen.histogram[:first].sum()
-    p[-1] += seen.histogram[last:].sum()
+    p[0] += counts[:first].sum()
+    p[-1] += counts[last:].sum()
+    if not inside.any():
+        return np.inf
     levels = min(qtype.max - qtype.min + 1, len(inside))
     cell = np.arange(len(inside)) * levels // len(inside)
     present = (inside > 0).astype(np.float64)
     mean = np.bincount(cell, inside, levels) / np.maximum(np.bincount(cell, present, levels), 1)
     q = np.where(present > 0, mean[cell], 0.0)
-    p, q = p / p.sum(), q / max(q.sum(), 1e-300)
+    p, q = p / p.sum(), q / q.sum()
     tiny = 1e-12  # a bin that only the clipped values fill costs, but not infinitely much
     some = p > 0
     return float(np.sum(p[some] * np.log(p[some] / np.maximum(q[some], tiny))))

@@ -36,6 +36,7 @@ FOLDED = {
     "accumulator",
     "why",
     "also",
+    "op (host)",
     "cores",
     "error: median, 90 %",
 }
@@ -192,7 +193,7 @@ def cost(c: "Cost") -> Table:
             f"{r['macs']:,}",
             f"{r['cycles']:,}",
             r["bound"],
-            f"{r['next_bound']} -{r['slack_cycles']:,}" if r["next_bound"] != "none" else "",
+            f"{r['next_bound']} -{r['slack_cycles'] / max(r['cycles'], 1):.0%}" if r["next_bound"] != "none" else "",
             use,
             f"{r['read_bytes']:,}",
             f"{r['write_bytes']:,}",
@@ -200,16 +201,16 @@ def cost(c: "Cost") -> Table:
         host = r.get(HOST, 0.0)
         energy = f"{amount(host, ENERGIES)} host" if host else amount(r["energy_pj"], ENERGIES)
         spent = [energy, amount(r["time_us"] / 1e6, TIMES)]
-        rows.append([r["layer"], r["op"], short_name(r["name"]), r["runs_on"], *counts, *spent])
+        away = "" if r["runs_on"] in (c.target.name, "-") else f" ({r['runs_on']})"
+        rows.append([r["layer"], f"{r['op']}{away}", short_name(r["name"], 20), *counts, *spent])
     columns: dict[str, Justify] = {
         "layer": "right",
-        "op": "left",
+        "op (host)": "left",
         "name": "left",
-        "runs on": "left",
         "MACs": "right",
         "cycles": "right",
         "bound": "left",
-        "next, slack": "left",
+        "next": "left",
         "use": "right",
         "read B": "right",
         "written B": "right",

@@ -167,7 +167,7 @@ def _hybrid(site: Site, variant: str, g: Geometry, weight: Array, pad: Pad, bias
     whole = prepare(
         site, one, stored, [weight], np.zeros(g.out_c, np.int32), [(1.0,)], 1.0, 0, INT32, site.numerics.accumulator
     )
-    whole = replace(whole, pad=pad)
+    whole = replace(whole, pad=pad, fill=None)  # outside the image stands the zero point that is found at run time
 
     def compute(x: Array) -> Floats:
         vectors: npt.NDArray[np.float32] = x.reshape(-1, one.in_h * one.in_w * one.in_c)

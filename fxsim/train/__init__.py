@@ -23,5 +23,15 @@ from fxsim.train.quantized import QuantizedNetwork, quantized
 from fxsim.train.rungs import trainer
 from fxsim.train.sensitivity import sensitivity
 
-__all__ = ["Epoch", "Network", "QuantizedNetwork", "distil", "fine_tune", "from_graph", "quantized", "sensitivity", "trainer"]
+__all__ = [
+    "Epoch",
+    "Network",
+    "QuantizedNetwork",
+    "distil",
+    "fine_tune",
+    "from_graph",
+    "quantized",
+    "sensitivity",
+    "trainer",
+]
 _ = _torch

@@ -78,8 +78,8 @@ def fine_tune(
     precision: Precision = "float32",
     keep_zeros: bool = True,
     teacher: Scored | None = None,
-    temperature: float = 4.0,
-    soft_share: float = 0.5,
+    temperature: float = 2.0,
+    soft_share: float = 0.9,
     progress: Progress | None = None,
 ) -> list[Epoch]:
     """Trains ``model`` in place: AdamW, the rate falling along half a cosine, cross entropy of its scores.
@@ -93,7 +93,7 @@ def fine_tune(
         epochs: passes through the data.
         batch: inferences a step, for arrays.
         rate: learning rate at the start.
-        step_rate: that of the binary logarithms of step sizes; a tenth more than ``rate`` times 10 is seldom of use.
+        step_rate: that of the binary logarithms of step sizes; by default ``rate``.
         weight_decay: of weights alone.
         seed: of the order of the data.
         precision: ``bfloat16`` and ``float16`` compute products of real functions so; parameters stay float32, and losses
@@ -140,7 +140,7 @@ def fine_tune(
             if not torch.isfinite(loss):
                 raise FxsimError(f"training: the loss is {loss.item()} in epoch {epoch}, step {step}; try a lower rate")
             optimizer.zero_grad()
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.scale(loss).backward()
             before = scaler.get_scale()
             scaler.step(optimizer)
             scaler.update()
@@ -163,8 +163,8 @@ def distil(
     teacher: Scored,
     data: Data,
     *,
-    temperature: float = 4.0,
-    soft_share: float = 0.5,
+    temperature: float = 2.0,
+    soft_share: float = 0.9,
     **options: Any,  # noqa: ANN401
 ) -> list[Epoch]:
     """Trains ``student`` on the scores of ``teacher`` and on labels.

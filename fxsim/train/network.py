@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from fxsim.train.functions import prepare
 
 Inputs = Any
 """one array or tensor, or a dict (by input name) or list of them"""
+T = TypeVar("T")
 Hook = Callable[[int, Tensor], Tensor]
 """tensor index, its real value -> the value that layers read"""
 
@@ -29,17 +30,20 @@ class Network(nn.Module):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
+        used = {i for n in graph.nodes for i in n.inputs if i != ABSENT}
+        for t in (graph.tensors[i] for i in sorted(used)):
+            if t.quant is not None:
+                raise ModelError(
+                    f"{graph.name}: tensor {t.name!r} is {t.qtype.name}; allowed: graphs that are float throughout"
+                )
         self.graph = replace(graph, derived={})
         self._layers = [prepare(graph, node) for node in graph.nodes]
         self.constants = nn.ParameterDict()
         self.register_buffer("_zero", torch.zeros(()), persistent=False)
         self._weights = list(dict.fromkeys(n.inputs[1] for n in graph.nodes if n.op in WEIGHT_AXES))
         kernels = {i for n in graph.nodes if n.op in WEIGHT_AXES for i in n.inputs[1:] if i != ABSENT}
-        used = {i for n in graph.nodes for i in n.inputs if i != ABSENT}
         for t in (graph.tensors[i] for i in sorted(used)):
             if t.data is None or t.qtype.kind != "float":
-                if t.quant is not None:
-                    raise ModelError(f"{graph.name}: tensor {t.name!r} is {t.qtype.name}; trained are float graphs")
                 continue
             learned = t.index in kernels or t.elements > 1
             data = torch.tensor(np.asarray(t.data), dtype=torch.float32)
@@ -106,7 +110,7 @@ def from_graph(graph: Graph) -> Network:
     return Network(to_tflite(graph))
 
 
-def as_called(outputs: list[Tensor]) -> Tensor | list[Tensor]:
+def as_called(outputs: list[T]) -> T | list[T]:
     """One output as it is, several as a list."""
     return outputs[0] if len(outputs) == 1 else outputs
 

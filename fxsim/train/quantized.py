@@ -19,10 +19,10 @@ from fxsim.errors import FxsimError, listed
 from fxsim.model.graph import Graph
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile, numerics_of
-from fxsim.quant.calibrate import calibrate
+from fxsim.quant.calibration import calibrate
 from fxsim.quant.decide import decide
 from fxsim.quant.realize import Decision, Io, realize, settle
-from fxsim.quant.rules import Decisions, fixed, groups
+from fxsim.quant.rules import LEAST_SCALE, Decisions, fixed, groups
 from fxsim.quant.scheme import Scheme, scheme_of
 from fxsim.sim import simulate
 from fxsim.sim.trace import Trace
@@ -134,17 +134,17 @@ class QuantizedNetwork(nn.Module):
     def _decided(self) -> tuple[dict[int, Decision], dict[int, Array]]:
         """The decisions, and the raw integers of binary and ternary weights."""
         now, raw = dict(self._decisions), {}
-        scales: dict[int, Sequence[float]] = {}
+        scales: dict[int, Tensor] = {}
         for i, key in self._step_of.items():
             log2 = self.log2_steps[key].detach()
-            scales[i] = torch.exp2(log2.round() if i in self._powers else log2).float().tolist()
+            scales[i] = torch.exp2(log2.round() if i in self._powers else log2)
         for i, w in self.network.weights():
             if i in self._rules:
-                integers, scale = RULES[self._rules[i]](w, None if now[i].quant.per_tensor else now[i].quant.axis)
-                scales[i] = scale.clamp(min=2.0**-60).float().tolist()
+                integers, scales[i] = RULES[self._rules[i]](w, None if now[i].quant.per_tensor else now[i].quant.axis)
                 raw[i] = integers.cpu().numpy()
         for i, scale in scales.items():
-            now[i] = replace(now[i], quant=replace(now[i].quant, scale=tuple(scale)))
+            exact = tuple(scale.clamp(min=LEAST_SCALE).float().tolist())
+            now[i] = replace(now[i], quant=replace(now[i].quant, scale=exact))
         return now, raw
 
     def to_graph(self, io: Io = "float32") -> Graph:
@@ -191,7 +191,7 @@ class QuantizedNetwork(nn.Module):
                 if i in self._step_of:
                     step = self.log2_steps[self._step_of[i]].view(shape)
                     factor = (ran.graph.tensors[i].elements / len(d.quant.scale) * max(1, d.qtype.max)) ** -0.5
-            return _Emulated.apply(real, step, ran.value(i).to(device), low, high, factor)  # type: ignore[no-any-return, no-untyped-call]
+            return _Emulated.apply(real, step, ran.value(i).to(device), low, high, factor)
 
         values = self.network.values(x, emulate, emulate)
         return [values[i] for i in wanted]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fxsim.cost import ethos_dma as dma
-from fxsim.cost.ethos_array import Size
 from fxsim.cost.ethos_area import input_unit
+from fxsim.cost.ethos_array import Size
 from fxsim.cost.ethos_blocks import Block, candidates, compiler_block
 from fxsim.cost.ethos_cycles import mac_cycles, micro_block, operation_cycles
 from fxsim.cost.ethos_ops import Operation
@@ -315,7 +315,8 @@ def test_no_block_that_keeps_channels_apart_is_larger_than_its_memories():
             op = Operation("depthwise", Size(h, w, d), Size(h, w, d), kernel=(k, k), weights=True)
             b = compiler_block(op, c)
             assert b.output.elements * 4 <= c.buffers[3], (name, op)
-            whole = np.prod([-(-n // u) * u for n, u in zip(op.input, input_unit(c, b.micro, 8 * b.output.d), strict=True)])
+            unit = input_unit(c, b.micro, 8 * b.output.d)
+            whole = np.prod([-(-n // u) * u for n, u in zip(op.input, unit, strict=True)])
             assert min(b.input.elements, whole) <= c.buffers[2], (name, op)
             assert all(n % u == 0 for n, u in zip(b.output, (*b.micro[:2], 16), strict=True))
 

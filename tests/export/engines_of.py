@@ -22,7 +22,7 @@ def assert_same(a, b):
     for t, u in zip(a.tensors, b.tensors, strict=True):
         assert (t.name, t.shape, t.qtype, t.quant, t.variable) == (u.name, u.shape, u.qtype, u.quant, u.variable)
         assert (t.data is None) == (u.data is None), t.name
-        assert t.data is None or (t.data.dtype == u.data.dtype and np.array_equal(t.data, u.data)), t.name
+        assert t.data is None or (t.data.dtype == u.data.dtype and t.data.tobytes() == u.data.tobytes()), t.name
     assert (a.inputs, a.outputs, len(a.nodes)) == (b.inputs, b.outputs, len(b.nodes))
     for n, m in zip(a.nodes, b.nodes, strict=True):
         assert (n.op, n.inputs, n.outputs, n.attributes) == (m.op, m.inputs, m.outputs, m.attributes)

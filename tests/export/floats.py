@@ -169,7 +169,10 @@ def encoder(erf_order=0) -> bytes:
 
     def norm(v):
         return b.op(
-            "LayerNormalization", [v, n.const(rng.uniform(0.5, 1.5, 16)), n.const(rng.normal(size=16))], axis=-1
+            "LayerNormalization",
+            [v, n.const(rng.uniform(0.5, 1.5, 16)), n.const(rng.normal(size=16))],
+            axis=-1,
+            epsilon=1e-5,
         )
 
     y = norm(b.op("Add", [x, attended]))

@@ -94,7 +94,7 @@ def test_a_residual_network_moves_its_image_once():
         ("CONV_2D", "RELU"), ("CONV_2D", "NONE"), ("ADD", "RELU"),
         ("CONV_2D", "NONE"), ("PAD", "NONE"), ("CONV_2D", "RELU"), ("CONV_2D", "NONE"), ("ADD", "RELU"),
         ("MEAN", "NONE"), ("RESHAPE", "NONE"), ("FULLY_CONNECTED", "NONE"),
-    ] or sorted(ops) == sorted(ops)  # fmt: skip
+    ]  # fmt: skip
     assert sum(op == "TRANSPOSE" for op, _ in ops) == 1
     assert not any(op in ("MUL", "RELU") for op, _ in ops)
     back = to_onnx(graph)
@@ -205,7 +205,7 @@ ONE_OP = {
     "LayerNormalization": one("LayerNormalization", np.linspace(0.5, 2, 16).reshape(4, 4), axis=2),
     "Conv1d": one("Conv", np.linspace(-1, 1, 30).reshape(5, 2, 3), shape=(1, 2, 9), kernel_shape=[3], pads=[1, 1]),
     "MaxPool1d": one("MaxPool", shape=(1, 2, 9), kernel_shape=[3], strides=[2]),
-    "ConvTranspose same": one("ConvTranspose", np.linspace(-1, 1, 48).reshape(2, 6, 2, 2), kernel_shape=[2, 2], strides=[2, 2]),
+    "ConvTranspose same": one("ConvTranspose", np.linspace(-1, 1, 48).reshape(2, 6, 2, 2), strides=[2, 2]),
     "ConvTranspose cut": one(
         "ConvTranspose", np.linspace(-1, 1, 54).reshape(2, 3, 3, 3),
         kernel_shape=[3, 3], strides=[2, 2], pads=[1, 0, 1, 1], output_padding=[1, 0],
