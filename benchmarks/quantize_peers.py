@@ -31,7 +31,6 @@ def ours(graph: Graph, d: digits.Digits) -> dict[str, float]:
     """fxsim, by calibration method and scheme."""
     from fxsim.quant import SCHEMES
 
-
     seen, found = calibrate(graph, d.x_train[:CALIBRATED]), {}
     for name, method in {**METHODS, "mse": "mse"}.items():
         scheme = dataclasses.replace(SCHEMES["int8"], calibration=method)
@@ -59,7 +58,11 @@ def onnxruntime(path: Path, d: digits.Digits) -> dict[str, float]:
             x = next(self.left, None)
             return None if x is None else {"image": x}
 
-    ways = {"min-max": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy, "percentile": CalibrationMethod.Percentile}
+    ways = {
+        "min-max": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }
     found = {}
     for name, method in ways.items():
         out = path.with_name(f"ort_{name}.onnx")
@@ -133,7 +136,10 @@ def measure(seed: int) -> dict[str, float]:
     graph, d = digits.graph(seed), digits.data()
     (real,) = fxsim.simulate(graph, d.x_test, "float32").outputs.values()
     found = {"float32": digits.accuracy(real, d.y_test)} | ours(graph, d)
-    peers: list[tuple[Callable[[Path, digits.Digits], dict[str, float]], str]] = [(onnxruntime, ".onnx"), (ai_edge, ".tflite")]
+    peers: list[tuple[Callable[[Path, digits.Digits], dict[str, float]], str]] = [
+        (onnxruntime, ".onnx"),
+        (ai_edge, ".tflite"),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for peer, suffix in peers:
             try:
@@ -163,7 +169,9 @@ def main() -> None:
     real = np.array(rows["float32"])
     for name, values in rows.items():
         v = np.array(values)
-        lines.append(f"| {name} | {v.mean():.2f} | {v.min():.2f} | {v.max():.2f} | {(real[: len(v)] - v).mean():+.2f} |")
+        lines.append(
+            f"| {name} | {v.mean():.2f} | {v.min():.2f} | {v.max():.2f} | {(real[: len(v)] - v).mean():+.2f} |"
+        )
     text = "\n".join(lines) + "\n"
     print(text)
     atomic_write(ROOT / "reports" / "quantize_peers.md", text.encode())

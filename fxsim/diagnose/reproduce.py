@@ -14,7 +14,8 @@ from fxsim.errors import DumpError, FxsimError, listed
 from fxsim.exporters import export
 from fxsim.model.check import check
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
-from fxsim.model.ops.conv import WEIGHT_AXES, Conv2D, conv_geometry, dense_geometry
+from fxsim.model.ops.base import Attributes
+from fxsim.model.ops.conv import WEIGHT_AXES, Conv2D, FullyConnected, conv_geometry, dense_geometry
 from fxsim.model.qtype import Array, QuantParams
 from fxsim.sim import simulate
 from fxsim.sim.trace import Trace
@@ -135,9 +136,8 @@ def _cropped(graph: Graph, node: Node, x: Array, index: tuple[int, ...]) -> tupl
         row = int(np.ravel_multi_index(index, graph.tensors[node.outputs[0]].shape)) // g.out_c
         patch, weight = x.reshape(g.out_w, g.in_c)[row][np.newaxis], w.data[channel : channel + 1]
         shape: tuple[int, ...] = (1, 1)
-        attributes = (
-            replace(node.attributes, keep_dims=False) if hasattr(node.attributes, "keep_dims") else node.attributes
-        )
+        assert isinstance(node.attributes, FullyConnected)
+        attributes: Attributes = replace(node.attributes, keep_dims=False)
     else:
         assert isinstance(node.attributes, Conv2D)
         patch, weight, attributes = _window(node, ins, x, index)

@@ -38,13 +38,13 @@ class _Emulated(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: Any,  # noqa: ANN401
         real: Tensor,
         step: Tensor,
         value: Tensor,
         low: Tensor,
         high: Tensor,
-        factor: float,  # noqa: ANN401
+        factor: float,
     ) -> Tensor:
         inside = (real >= low) & (real <= high)
         ctx.save_for_backward(inside, torch.where(inside, value - real, value))

@@ -65,8 +65,9 @@ def test_a_browser_shows_it(found, tmp_path):
 
     _, path = found
     shot = tmp_path / "shot.png"
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking",
-               f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,2200", f"--screenshot={shot}", path.as_uri()]  # fmt: skip
+    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking")
+    size = ("--window-size=1280,2200", f"--user-data-dir={tmp_path / 'profile'}")
+    command = [CHROMIUM, *quiet, *size, f"--screenshot={shot}", path.as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     pixels = np.rint(imread(shot)[..., :3] * 255).astype(int)
     assert pixels.shape[:2] == (2200, 1280)

@@ -48,7 +48,16 @@ def test_every_way_to_give_data_is_the_same(tmp_path):
     np.savez(tmp_path / "labelled.npz", x=X, y=np.zeros(len(X), int))
     np.save(tmp_path / "in.npy", X)
     parts = [X[i : i + BATCH] for i in range(0, len(X), BATCH)]
-    ways = [{"x": X}, [X], parts, iter(parts), X[:, None], X.astype(np.float64), tmp_path / "in.npz", str(tmp_path / "in.npy")]
+    ways = [
+        {"x": X},
+        [X],
+        parts,
+        iter(parts),
+        X[:, None],
+        X.astype(np.float64),
+        tmp_path / "in.npz",
+        str(tmp_path / "in.npy"),
+    ]
     for way in (*ways, tmp_path / "labelled.npz"):
         assert states(calibrate(g, way)) == wanted
     assert inputs_of(g, tmp_path / "in.npz")[1] == len(X)

@@ -86,7 +86,8 @@ def _linear_layer(graph, node, weight, x):
     w, b = graph.tensors[node.inputs[1]], graph.tensors[node.inputs[2]]
     bare = replace(node, index=0, attributes=replace(node.attributes, activation="NONE"))
     tensors = tuple(
-        replace(t, data=np.asarray(weight, np.float64).astype(np.float32)) if t.index == w.index else t for t in graph.tensors
+        replace(t, data=np.asarray(weight, np.float64).astype(np.float32)) if t.index == w.index else t
+        for t in graph.tensors
     )
     alone = replace(graph, tensors=tensors, nodes=(bare,), inputs=node.inputs[:1], outputs=node.outputs, derived={})
     assert b.data is not None

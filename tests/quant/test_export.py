@@ -61,8 +61,11 @@ def dense():
     return b.finish(b.dense(h, rng.normal(size=(6, 32)), rng.normal(size=6)))
 
 
-@pytest.mark.parametrize("scheme", ["dynamic", "weight-only-int8", "weight-only-int4"])
-@pytest.mark.parametrize("numerics", ["litert-reference", "litert-xnnpack"])
+@pytest.mark.parametrize(
+    ("scheme", "numerics"),
+    [(s, "litert-reference") for s in ("dynamic", "weight-only-int8", "weight-only-int4")]
+    + [("dynamic", "litert-xnnpack")],
+)
 def test_float_data_with_integer_weights(scheme, numerics):
     """DEQUANTIZE by channel, of 8 and of 4 bits; and inputs that are quantized at run time."""
     q = quantize(dense(), scheme=scheme, numerics=numerics)

@@ -36,7 +36,9 @@ def test_extremes_and_histogram_are_those_of_all_data(name):
     assert observer.elements == whole.size == observer.histogram.sum()
     assert observer.batches == 4
     assert observer.reach >= np.abs(whole).max()
-    wanted = np.bincount(np.clip(np.floor(whole * (BINS / 2 / observer.reach)) + BINS // 2, 0, BINS - 1).astype(int), minlength=BINS)
+    wanted = np.bincount(
+        np.clip(np.floor(whole * (BINS / 2 / observer.reach)) + BINS // 2, 0, BINS - 1).astype(int), minlength=BINS
+    )
     assert np.abs(observer.histogram - wanted).sum() <= 4  # the merged bins' border is rounded once more
 
 

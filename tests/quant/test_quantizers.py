@@ -73,7 +73,9 @@ def test_symmetric_and_power_of_two_scale(x, bits):
         assert coarse.quant.scale[0] < 2 * made.quant.scale[0] * (1 + 1e-6)
 
 
-@given(arrays, st.sampled_from([(q.log2, b) for b in (2, 3, 4)] + [(q.additive_powers_of_two, b) for b in (2, 3, 4, 5)]))
+@given(
+    arrays, st.sampled_from([(q.log2, b) for b in (2, 3, 4)] + [(q.additive_powers_of_two, b) for b in (2, 3, 4, 5)])
+)
 def test_levels_are_the_nearest(x, which):
     quantizer, bits = which
     made = quantizer(x, bits)

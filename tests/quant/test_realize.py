@@ -242,7 +242,9 @@ def test_a_layer_is_within_its_error_bound_of_the_float_one(case):
     per_window = 1 if node.op == "DEPTHWISE_CONV_2D" else 0
     axes = (1, 2) if per_window else tuple(range(1, w.ndim))
     window = np.abs(stored).sum(axis=axes).reshape(-1)
-    bound = xs.quant.scale[0] * window + magnitude * off.sum(axis=axes).reshape(-1)  # a whole step: the zero point is rounded
+    bound = xs.quant.scale[0] * window + magnitude * off.sum(axis=axes).reshape(
+        -1
+    )  # a whole step: the zero point is rounded
     bound = bound + xs.quant.scale[0] * max(ws.quant.scale) + 1.01 * ys.quant.scale[0]
     assert np.all(np.abs(got - y) <= bound * 1.001 + 1e-6), float((np.abs(got - y) - bound).max())
 

@@ -44,7 +44,9 @@ def weight_bytes(graph):
 def test_bytes_fall_with_the_bits(network):
     graph, _, _, seen = network
     elements = weight_bytes(graph) // 4
-    made = {s: quantize(graph, scheme=s, calibrated=seen) for s in ("int8", "int4", "int2", "binary", "kmeans4", "log2")}
+    made = {
+        s: quantize(graph, scheme=s, calibrated=seen) for s in ("int8", "int4", "int2", "binary", "kmeans4", "log2")
+    }
     size = {s: weight_bytes(q) for s, q in made.items()}
     assert size["int8"] == elements
     assert size["int4"] == size["log2"] == elements // 2
@@ -57,7 +59,9 @@ def test_bytes_fall_with_the_bits(network):
     assert elements // 2 < weight_bytes(group) < elements // 2 + elements // 32 + 100
 
 
-@pytest.mark.parametrize(("scheme", "most"), [("kmeans4", 16), ("log2", 15), ("apot", 16), ("ternary", 3), ("binary", 2)])
+@pytest.mark.parametrize(
+    ("scheme", "most"), [("kmeans4", 16), ("log2", 15), ("apot", 16), ("ternary", 3), ("binary", 2)]
+)
 def test_weights_take_no_more_values_than_their_bits_name(network, scheme, most):
     q = quantize(network[0], scheme=scheme, calibrated=network[3])
     for t in q.tensors:
@@ -76,7 +80,9 @@ def test_overrides_by_index_name_and_op(network):
     third = q.tensors[next(n for n in q.nodes if n.name == name).inputs[1]]
     assert len(third.quant.scale) == 1
     kept = quantize(graph, scheme="int8", calibrated=seen, overrides={"SOFTMAX": "float", 7: 32})
-    assert [n.op for n in kept.nodes][-3:] == ["FULLY_CONNECTED", "FULLY_CONNECTED", "SOFTMAX"] or kept.nodes[-1].op == "SOFTMAX"
+    assert [n.op for n in kept.nodes][-3:] == ["FULLY_CONNECTED", "FULLY_CONNECTED", "SOFTMAX"] or kept.nodes[
+        -1
+    ].op == "SOFTMAX"
     assert kept.tensors[kept.nodes[-1].inputs[0]].qtype.name == "float32"
     assert kept.tensors[kept.nodes[-1].outputs[0]].name == graph.tensors[graph.outputs[0]].name
 
@@ -97,7 +103,10 @@ def test_mixed_activation_widths(network):
         ({"activation_bits": 1}, "activation_bits is 1; allowed"),
         ({"weight_bits": 12}, "weight_bits is 12 with activation_bits 8; allowed: at most 8"),
         ({"granularity": "row"}, "granularity is 'row'; allowed: 'tensor', 'channel', 'group'"),
-        ({"calibration": "max"}, "calibration is 'max'; allowed: 'min_max', 'moving_average', 'percentile', 'entropy', 'mse'"),
+        (
+            {"calibration": "max"},
+            "calibration is 'max'; allowed: 'min_max', 'moving_average', 'percentile', 'entropy', 'mse'",
+        ),
         ({"corrections": ("magic",)}, "corrections is 'magic'; allowed: 'equalize', 'clip', 'adaround', 'bias'"),
         ({"codebook": "log2", "weight_bits": 5}, "weight_bits is 5 with codebook 'log2'; allowed: 2..4"),
         ({"granularity": "group"}, "weight_bits is 8 with granularity 'group'; allowed: 2..4"),

@@ -51,7 +51,9 @@ def conv_model(weight_bits, activation_bits, rng, scale=0.04):
 def by_hand(graph, x):
     """The convolution on Python ints; the rescale as TFLite's reference text has it."""
     xt, w, b, y = graph.tensors
-    acc, _ = naive.conv(x, w.data.transpose(1, 2, 3, 0), b.data, xt.quant.zero_point[0], (1, 1), (1, 1), (1, 1, 1, 1), 1, 64, "wrap")
+    acc, _ = naive.conv(
+        x, w.data.transpose(1, 2, 3, 0), b.data, xt.quant.zero_point[0], (1, 1), (1, 1), (1, 1, 1, 1), 1, 64, "wrap"
+    )
     found = np.zeros(acc.shape, np.int64)
     for index in np.ndindex(*acc.shape):
         real = np.float64(np.float32(xt.quant.scale[0])) * np.float64(np.float32(w.quant.scale[index[3]]))
@@ -91,7 +93,9 @@ def test_clamps_are_those_of_the_type(activation_bits):
 @pytest.mark.parametrize("numerics", STRICT)
 def test_engines_refuse_other_widths(weight_bits, activation_bits, numerics):
     graph = conv_model(weight_bits, activation_bits, np.random.default_rng(3))
-    with pytest.raises(UnsupportedOp, match=rf"CONV_2D 'conv': .*int{min(weight_bits, activation_bits)}|.*int{activation_bits}"):
+    with pytest.raises(
+        UnsupportedOp, match=rf"CONV_2D 'conv': .*int{min(weight_bits, activation_bits)}|.*int{activation_bits}"
+    ):
         fxsim.simulate(graph, np.zeros((1, 4, 4, 2), graph.tensors[0].qtype.dtype), numerics)
     (gap,) = fxsim.unsupported(graph, numerics)
     assert "int" in gap.reason
@@ -109,7 +113,9 @@ def test_engines_widths_are_computed_as_by_the_engine(weight_bits, activation_bi
 def layer(op, attributes, x, y, shapes=((1, 2, 2, 4), (1, 2, 2, 4)), quants=None):
     quants = quants or (QuantParams((0.25,), (1,)), QuantParams((0.25,), (1,)))
     tensors = (Tensor(0, "x", shapes[0], x, quants[0]), Tensor(1, "y", shapes[1], y, quants[1]))
-    return Graph("m.tflite", tensors, (Node(0, op, (0,) * (2 if op == "ADD" else 1), (1,), attributes, op),), (0,), (1,))
+    return Graph(
+        "m.tflite", tensors, (Node(0, op, (0,) * (2 if op == "ADD" else 1), (1,), attributes, op),), (0,), (1,)
+    )
 
 
 def test_four_bit_pools_sums_and_casts():
@@ -129,7 +135,9 @@ def test_four_bit_pools_sums_and_casts():
     assert made.max() == 7
     up = layer("QUANTIZE", Attributes(), x4, INT8, quants=(QuantParams((0.5,), (0,)), QuantParams((0.125,), (3,))))
     assert fxsim.simulate(up, x, "generic").kept[1].reshape(-1).tolist() == [4 * v + 3 for v in range(-8, 8)]
-    table = layer("LOGISTIC", Attributes(), x4, INT8, quants=(QuantParams((0.5,), (0,)), QuantParams((1 / 256,), (-128,))))
+    table = layer(
+        "LOGISTIC", Attributes(), x4, INT8, quants=(QuantParams((0.5,), (0,)), QuantParams((1 / 256,), (-128,)))
+    )
     got = fxsim.simulate(table, x, "generic").kept[1].reshape(-1)
     assert np.abs((got.astype(int) + 128) / 256 - 1 / (1 + np.exp(-0.5 * np.arange(-8, 8)))).max() <= 0.5 / 256 + 1e-6
 
