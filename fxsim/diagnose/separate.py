@@ -62,8 +62,9 @@ class Separation:
 
     def __post_init__(self) -> None:
         """Sorts the members into kinds."""
-        both = [spans(self.ways.layer), spans(replace(self.ways.layer, x_zero=0))]
-        self.low, self.high = (f(both[0][i], both[1][i]) for i, f in enumerate((np.minimum, np.maximum)))
+        summed_as = [layer for m in self.members if (layer := self.ways.layer_for(m.settings)) is not None]
+        both = [spans(layer) for layer in {id(v): v for v in summed_as}.values()]
+        self.low, self.high = np.min([s[0] for s in both], axis=0), np.max([s[1] for s in both], axis=0)
         self.probes, self.every = self._probes(), every_window(self.ways.layer)
         self.kinds = list(self._sorted().values())
 
@@ -110,19 +111,21 @@ class Separation:
         """What all windows give: nothing else can come, but at the edges."""
         assert self.every is not None
         accs = summed(layer, self.every)
-        made, tail = way.of(accs, layer), way.tail_way.of(accs, layer) if way.over_elements else None
-        place = () if tail is None or np.array_equal(made, tail) else (way.lanes, way.tail)
+        made, of = way.of(accs, layer), list(way.tail_channels(layer))
+        tail = way.tail_way.of(accs, layer)[:, of] if of else made[:, of]
+        place = () if np.array_equal(made[:, of], tail) else (way.lanes, way.tail)
         return summing(layer)[0], place, made.tobytes()
 
     def _mark(self, way: Way) -> Any:  # noqa: ANN401
         """Equal for two ways only if they are proved to be one function of every reachable accumulator."""
         if way.wraps or way.clamp[1] - way.clamp[0] > STEPS:
             return way.key
-        main = thresholds(way, self.ways.layer, self.low, self.high).tobytes()
-        if not way.over_elements or self.ways.layer.geometry.outputs % max(way.lanes, 1) == 0:
-            return main, way.clamp
-        tail = thresholds(way.tail_way, self.ways.layer, self.low, self.high).tobytes()
-        return (main, way.clamp) if tail == main else (main, way.clamp, tail, way.lanes)
+        main, of = thresholds(way, self.ways.layer, self.low, self.high), list(way.tail_channels(self.ways.layer))
+        mark = main.tobytes(), way.clamp
+        if not of:
+            return mark
+        tail = thresholds(way.tail_way, self.ways.layer, self.low, self.high)[:, of]
+        return mark if np.array_equal(tail, main[:, of]) else (*mark, tail.tobytes(), way.lanes)
 
     def _sum_mark(self, layer: Layer, way: Way) -> Any:  # noqa: ANN401
         """Equal for two ways to sum only if they are proved to give the same outputs under ``way``."""
@@ -172,14 +175,19 @@ class Separation:
         g = layer.geometry
         last = at(layer, g.out_h - 1, g.out_w - 1)
         for way in ways:
-            rest = g.outputs % way.lanes if way.over_elements and way.lanes else 0
-            channels = range(max(0, g.out_c - rest), g.out_c)
-            differ = np.argwhere(way.of(self.probes, layer) != way.tail_way.of(self.probes, layer)) if rest else ()
-            for row, channel in [d for d in differ if d[1] in channels][:TAILS]:
+            of = list(way.tail_channels(layer))
+            if not of:
+                continue
+            accs = self.probes if self.every is None else summed(layer, self.every)
+            differ = np.argwhere(way.of(accs, layer)[:, of] != way.tail_way.of(accs, layer)[:, of])
+            for row, n in differ[:TAILS]:
                 image = np.full(_image_shape(layer), layer.x_zero, layer.input_dtype)
-                if reach(layer, image, last, int(channel), int(self.probes[row, channel]), rng):
-                    yield image
-                    break
+                if self.every is not None:
+                    write_window(layer, image, last, self.every[row])
+                elif not reach(layer, image, last, of[n], int(accs[row, of[n]]), rng):
+                    continue
+                yield image
+                break
 
     def _made_inputs(self) -> list[Array]:
         """Images that put accumulators on which the kinds' requantizations differ under windows of their own."""
@@ -397,21 +405,21 @@ def styles(layer: Layer, rng: np.random.Generator) -> Iterator[Array]:
         noise = rng.uniform(x_low * share, x_high * share, shape) if n % 2 else rng.choice([x_low * share, x_high * share], shape)
         yield (np.rint(noise) + zero).astype(layer.input_dtype)
     places, per = spots(layer), g.in_c // g.groups
+    low, high = spans(layer)
+    widest, turn = np.argsort(-(high - low), kind="stable"), 0
     for n in range(STYLES):
         image = np.full(shape, zero, layer.input_dtype)
         for spot in places:
-            channel = int(rng.integers(g.out_c))
+            channel, turn = int(widest[turn // 2 % g.out_c]), turn + 1
             weight = layer.weight[np.ix_(spot[2], spot[3])][..., channel].astype(np.int64)
-            flat = weight.reshape(-1)
-            up = np.where(flat > 0, x_high, x_low)
+            flat = weight.reshape(-1) * (1 if turn % 2 else -1)
             share = 2.0 ** -rng.uniform(0, n / 5)
-            cells = np.rint(up * share)
+            cells = np.rint(np.where(flat > 0, x_high, x_low) * share)
             if n % 4:  # climbs first, then returns
                 gains = np.cumsum(np.abs(flat * cells))
-                keep = gains <= gains[-1] * rng.uniform(0.45, 0.6)
                 other = np.rint(np.where(flat > 0, x_low, x_high) * share)
-                cells = np.where(keep, cells, other) * (1 if n % 2 or min(-x_low, x_high) <= 0 else -1)
-            cells = np.clip(cells, x_low, x_high)
+                cells = np.where(gains <= gains[-1] * rng.uniform(0.45, 0.7), cells, other)
             first = channel // (g.out_c // g.groups) * per
-            write(layer, image, spot, (cells + zero).reshape(weight.shape), slice(first, first + per))
+            cells = (np.clip(cells, x_low, x_high) + zero).reshape(weight.shape)
+            write(layer, image, spot, cells, slice(first, first + per))
         yield image
