@@ -262,8 +262,13 @@ def explain(
 
 
 def conclude(
-    graph: Graph, users: NumericsProfile, seen: Seen, progress: Progress | None = None, notes: tuple[str, ...] = (),
-    *, judge_all: bool = False,
+    graph: Graph,
+    users: NumericsProfile,
+    seen: Seen,
+    progress: Progress | None = None,
+    notes: tuple[str, ...] = (),
+    *,
+    judge_all: bool = False,
 ) -> Explanation:
     """The explanation of what was seen; ``judge_all`` looks into layers too that the user's simulation gets right."""
     made = _made_by(graph, users, seen)

@@ -40,7 +40,11 @@ class Effect:
 
 
 def effects(
-    graph: Graph, users: NumericsProfile, device: NumericsProfile, layers: Sequence[int], inputs: Any  # noqa: ANN401
+    graph: Graph,
+    users: NumericsProfile,
+    device: NumericsProfile,
+    layers: Sequence[int],
+    inputs: Any,  # noqa: ANN401
 ) -> tuple[Effect, ...]:
     """The effect of each of ``layers`` alone, and of all of them together.
 
@@ -56,7 +60,9 @@ def effects(
     """
     mine, theirs = plan_of(graph, users), plan_of(graph, device)
     if not isinstance(mine, Plan) or not isinstance(theirs, Plan):
-        raise FxsimError(f"{graph.name}: effects are of two engines' arithmetics; got {users.name!r} and {device.name!r}")
+        raise FxsimError(
+            f"{graph.name}: effects are of two engines' arithmetics; got {users.name!r} and {device.name!r}"
+        )
     batch = make_batch(graph, inputs)
     known = [s.node.index for s in mine.steps]
     unknown = set(layers) - set(known)
@@ -69,7 +75,9 @@ def effects(
 
 def _mixed(mine: Plan, theirs: Plan, of: Sequence[int]) -> Plan:
     """The plan whose layers ``of`` compute as the other plan's do."""
-    return replace(mine, steps=tuple(b if a.node.index in of else a for a, b in zip(mine.steps, theirs.steps, strict=True)))
+    return replace(
+        mine, steps=tuple(b if a.node.index in of else a for a, b in zip(mine.steps, theirs.steps, strict=True))
+    )
 
 
 def _values(plan: Plan, batch: Batch) -> dict[int, Array]:
@@ -95,4 +103,3 @@ def _effect(plan: Plan, count: int, usual: dict[int, Array], changed: dict[int, 
         sum(int(np.count_nonzero(apart[i])) for i in graph.outputs), max(most[i] for i in graph.outputs),
         int(np.count_nonzero(tops[0] != tops[1])), count, tuple(grows),
     )  # fmt: skip
-

@@ -60,7 +60,11 @@ def test_any_rounding_rule(rule):
     assert len(asked) == found.queries <= MOST
     assert len(finding.kinds) == 1
     others = [r for r in RULES if r != rule]
-    apart = [r for r in others if not finding.holds(profile(requantize=Requantize(scheme="single_rounding", rounding=r)).of("CONV_2D", "int8"))]
+    apart = [
+        r
+        for r in others
+        if not finding.holds(profile(requantize=Requantize(scheme="single_rounding", rounding=r)).of("CONV_2D", "int8"))
+    ]
     assert apart == others  # the class holds no other rule
 
 
@@ -94,7 +98,9 @@ def test_a_device_that_is_the_users_own_simulation():
 
 def test_what_was_found_simulates_the_device(tmp_path):
     graph = layer(ties=False)
-    numerics = profile(requantize=Requantize(rounding="ties_odd"), accumulator=Accumulator(bits=17, overflow="saturate"))
+    numerics = profile(
+        requantize=Requantize(rounding="ties_odd"), accumulator=Accumulator(bits=17, overflow="saturate")
+    )
     device, _ = function_of(graph, numerics)
     found = fxsim.explain(graph, device, numerics="litert-reference")
     found.save(tmp_path / "found.toml")
@@ -155,7 +161,9 @@ def test_a_program_in_c(program, quirk, change):
     folder, graph = program
     settings = fxsim.load_numerics("tflm").of("FULLY_CONNECTED", "int8")
     for part, fields in change.items():
-        settings = msgspec.structs.replace(settings, **{part: msgspec.structs.replace(getattr(settings, part), **fields)})
+        settings = msgspec.structs.replace(
+            settings, **{part: msgspec.structs.replace(getattr(settings, part), **fields)}
+        )
     device = Command(f"{folder}/device {folder}/layer.bin {quirk} {{input:raw}} {{output:raw}}", graph)
     found, finding = identified(graph, device, settings)
     assert found.queries <= MOST
