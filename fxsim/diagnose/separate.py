@@ -262,7 +262,7 @@ def refining(outs: Sequence[Sequence[Any]], most: int) -> list[int]:
 def thresholds(
     way: Way, layer: Layer, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """``(outputs, channels)``: the least accumulator within ``low..high`` that gives each output or more; ``high + 1``: none."""
+    """``(outputs, channels)``: the least accumulator of ``low..high`` that gives each output or more; ``high + 1``: none."""
     steps = np.arange(way.clamp[0] + 1, way.clamp[1] + 1)[:, np.newaxis]
     below = np.broadcast_to(low - 1, (len(steps), len(low))).copy()
     above = np.broadcast_to(high + 1, below.shape).copy()

@@ -32,6 +32,7 @@ def at(layer: Layer, y: int, x: int) -> Spot:
 
 
 def image_shape(layer: Layer) -> tuple[int, int, int, int]:
+    """``(N, H, W, C)`` of the layer's data."""
     g = layer.geometry
     return g.batch, g.in_h, g.in_w, g.in_c
 
