@@ -3,8 +3,10 @@
 A plan is immutable and may serve many threads: all that a run writes lies in its :class:`Workspace`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -16,7 +18,8 @@ from fxsim.model.onnx_fuse import fuse
 from fxsim.model.ops.state import CallOnce
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
-from fxsim.sim.base import Arrays, Probe, RunFn
+from fxsim.kernels.packed import chain
+from fxsim.sim.base import Arrays, Native, Probe, RunFn, address
 from fxsim.sim.registry import bind
 from fxsim.sim.state import variable, variable_names
 
@@ -31,6 +34,10 @@ class Workspace:
     state: State = field(default_factory=dict)
     memory: dict[int, RunFn] = field(default_factory=dict)
     """layer -> its run, with what it remembers"""
+    program: list[Callable[[], object]] = field(default_factory=list)
+    """the steps, bound to the arrays; neighbours in machine code are one call"""
+    held: list[Array] = field(default_factory=list)
+    """what machine code points at"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Step:
     outputs: tuple[int, ...]
     run: Callable[[Workspace, Arrays, Arrays], None]
     probe: Callable[[Arrays], Probe] | None = None
+    native: Native | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,15 +71,35 @@ class Plan:
         ws = Workspace(values, {} if state is None else state)
         for plan in self.once:
             plan.run(plan.workspace(ws.state))
+        ws.program.extend(self._program(ws))
         return ws
+
+    def _program(self, ws: Workspace) -> Iterator[Callable[[], object]]:
+        room = np.empty(max((s.native.room for s in self.steps if s.native), default=0), np.uint8)
+        ws.held.append(room)
+        for is_native, group in groupby(self.steps, lambda s: s.native is not None):
+            calls = []
+            for step in group:
+                ins, outs = [ws.values[i] for i in step.inputs], [ws.values[i] for i in step.outputs]
+                if step.native is None:
+                    yield partial(step.run, ws, ins, outs)
+                    continue
+                block = step.native.block(ins, outs, room)
+                ws.held.append(block)
+                calls.append((step.native.function().address, address(block)))
+            if is_native:
+                yield partial(chain(), np.array(calls, np.int64))
 
     def run(self, ws: Workspace, watch: Callable[[Step, Arrays], None] | None = None) -> None:
         """One inference on the workspace's input tensors. ``watch`` sees each step's inputs before it runs."""
+        if watch is None:
+            for call in ws.program:
+                call()
+            return
         values = ws.values
         for step in self.steps:
             ins = [values[i] for i in step.inputs]
-            if watch is not None:
-                watch(step, ins)
+            watch(step, ins)
             step.run(ws, ins, [values[i] for i in step.outputs])
 
 
@@ -171,7 +199,7 @@ def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
             continue
         inputs = tuple(i for i in node.inputs if i != ABSENT)
         run = _remembering(node.index, bound.fresh) if bound.fresh else _stateless(bound.run)
-        steps.append(Step(node, inputs, node.outputs, run, bound.probe))
+        steps.append(Step(node, inputs, node.outputs, run, bound.probe, bound.native))
     return Plan(graph, numerics, tuple(steps), views, tuple(once))
 
 

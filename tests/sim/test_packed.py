@@ -1,0 +1,101 @@
+"""Packed kernels against the general ones, on every instruction set of this machine: equal in every bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fxsim.kernels import isa
+from fxsim.kernels._tiles import CODES, KINDS
+from fxsim.kernels.packed import chain
+from fxsim.model.work import Geometry
+from fxsim.numerics import Accumulator
+from fxsim.sim.base import Scales, address
+from fxsim.sim.layer import Layer
+from fxsim.sim.packed import native_of
+
+ISAS = isa.available()
+pytestmark = pytest.mark.skipif(not isa.compiled(), reason="kernels are not compiled")
+TYPES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+SCHEMES = (
+    ("double_rounding", "ties_away", False),
+    ("double_rounding", "ties_pos", False),
+    ("single_rounding", "ties_pos", False),
+    ("single_rounding", "ties_away", False),
+    ("float32", "ties_even", "above"),
+    ("float32", "ties_even", True),
+    ("float32", "ties_even", False),
+    ("float64", "ties_away", False),
+    ("float64", "ties_away", True),
+)
+
+
+def choice(rng, low, high, shape):
+    """Values that love the ends and the middle of their range."""
+    ends = np.array([low, low + 1, (low + high) // 2, 0 if low <= 0 <= high else low, high - 1, high])
+    return np.where(rng.random(shape) < 0.4, rng.choice(ends, shape), rng.integers(low, high, shape, endpoint=True))
+
+
+def drawn(seed, apart):
+    """A layer whose products, ties and clamps reach their ends, its input and the type of its output."""
+    rng = np.random.default_rng(seed)
+    pick = lambda *values: values[int(rng.integers(len(values)))]  # noqa: E731
+    kh, kw, dh, dw, sh, sw = pick(1, 2, 3, 5), pick(1, 2, 3, 4, 5), pick(1, 2), pick(1, 1, 2), pick(1, 2, 3), pick(1, 2, 3)
+    pad = tuple(int(v) for v in rng.integers(0, 3, 4)) if pick(True, False) else (0, 0, 0, 0)
+    channels = pick(1, 2, 3, 4, 5, 8, 12, 16, 24, 33)
+    out_c = max(channels, 2) if apart else pick(1, 2, 7, 8, 10, 16, 17, 24, 40, 64, 70, 129)
+    channels = out_c if apart else channels
+    h = (kh - 1) * dh + 1 + int(rng.integers(0, 7))
+    w = (kw - 1) * dw + 1 + int(rng.integers(0, 30 if apart else 7))
+    out_h = (h + pad[0] + pad[1] - (kh - 1) * dh - 1) // sh + 1
+    out_w = (w + pad[2] + pad[3] - (kw - 1) * dw - 1) // sw + 1
+    g = Geometry(pick(1, 1, 2), h, w, channels, out_h, out_w, out_c, kh, kw, sh, sw, dh, dw, groups=channels if apart else 1)
+    name = pick(*TYPES)
+    wide_weight = name != "int8" and pick(True, False)
+    weight = choice(rng, *((-255, 255) if wide_weight else (-128, 127)), (kh, kw, 1 if apart else channels, out_c))
+    bias = choice(rng, -(1 << 12), 1 << 12, out_c).astype(np.int32)
+    if pick(True, False, False):
+        bias = choice(rng, -(1 << 31), (1 << 31) - 1, out_c).astype(np.int32)
+    scheme, rounding, saturating = pick(*SCHEMES)
+    real = 2.0 ** -rng.integers(-2 if pick(True, False) else 4, 16, out_c) * pick(1.0, 0.75, 0.50000001, 0.7)
+    real = real.astype(np.float32 if scheme == "float32" else np.float64)
+    mantissa, shift = np.frexp(real.astype(np.float64))
+    scales = Scales(np.minimum(np.rint(mantissa * 2.0**31).astype(np.int64), 2**31 - 1), shift.astype(np.int64), real)
+    out = pick(*TYPES)
+    low, high = TYPES[out]
+    clamp = (low, high) if pick(True, False) else tuple(sorted(int(v) for v in rng.integers(low, high, 2)))
+    zero = int(choice(rng, low, high, ()))
+    lanes, tail = (16, "ties_away") if "rounding" in scheme and pick(True, False) else (0, "ties_away")
+    x_low, x_high = TYPES[name]
+    policy, bits = pick(("wrap", 32), ("wrap", 32), ("saturate", int(rng.integers(8, 31))))
+    layer = Layer(
+        g, (sh, sw, dh, dw), pad, weight.astype(np.int16 if wide_weight else np.int8), bias,
+        0 if name == "int16" else int(choice(rng, x_low, x_high, ())), TYPES[name], np.dtype(name),
+        Accumulator(bits=bits, overflow=policy), policy, 32, scales, scheme, rounding, lanes, tail, "channels",
+        saturating, zero, clamp,
+    )  # fmt: skip
+    x = choice(rng, x_low, x_high, (g.batch, h, w, channels)).astype(name)
+    return layer, x, np.dtype(out)
+
+
+def check(layer, x, out, name):
+    made = native_of(layer, out, name)
+    assert made is not None
+    g = layer.geometry
+    shape = (g.batch, g.out_h, g.out_w, g.out_c)
+    expected, got = np.empty(shape, out), np.full(int(np.prod(shape)) + 64, 77, out)
+    layer.requantize(layer.accumulate(x), layer.clamp, expected)
+    room = np.full(made.room, 0x55, np.uint8)
+    source = np.concatenate([x.reshape(-1), np.full(16, 99, x.dtype)])
+    block = made.block([source], [got], room)
+    chain()(np.array([[made.function().address, address(block)]], np.int64))
+    assert np.array_equal(got[:-64].reshape(shape), expected)
+    assert np.all(got[-64:] == 77), "written beyond the output"
+
+
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("apart", [False, True])
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**32))
+def test_packed_layers_equal_the_general_kernels(name, apart, seed):
+    check(*drawn(seed, apart), name)
