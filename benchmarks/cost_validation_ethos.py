@@ -37,7 +37,7 @@ LIVE = {
 MODE = "Shared_Sram"
 BOUNDS = {"ethos-u55": 0.05, "ethos-u65": 0.05, "ethos-u85": 0.12}
 BYTE_BOUND = 0.05
-SEEDS = range(200, 220)
+SEEDS = range(200, 240)
 """of the networks drawn by chance"""
 
 
@@ -152,7 +152,7 @@ def sections(corpus: Path, vela: str | None) -> str:
     """All tables: the recorded networks and, if a ``vela`` program is named, those that it compiles now."""
     text = section("Ethos-U against Vela 5.2.0 (regor): recorded networks", list(recorded(corpus)))
     if vela:
-        rows = list(live(sorted((corpus / "models").glob("*.tflite")), vela))
+        rows = list(live(sorted((corpus / "models").rglob("*.tflite")), vela))
         whole = [r for r in rows if not r.on_host]
         text += "\n" + section("Ethos-U: networks that the NPU runs as a whole, compiled by Vela now", whole)
         text += "\n" + section(

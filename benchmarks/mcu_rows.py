@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import fxsim
+from benchmarks.networks import mobilenet_v1, mobilenet_v2
+from fxsim.layer import network
 from fxsim.model.graph import Graph
 from fxsim.model.live import works
 
@@ -163,3 +165,53 @@ def kernels() -> list[tuple[str, str, Graph, float]]:
             layer = fxsim.layer.depthwise_conv2d(size, size, in_c, kernel, stride, padding)
         found.append((target, r["model"], layer, float(r["value"])))
     return found
+
+
+ZOO = "STMicroelectronics/stm32ai-modelzoo@6f10965, MobileNetV1 and V2: STM32H747I-DISCO, STM32Cube.AI 10.0"
+ESPRESSIF = "espressif/esp-nn@d45b843, README: person detection, invoke() time"
+DORY = "DORY, arXiv:2008.07127, abstract: 63 pJ/MAC on average"
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A network that was measured outside of MLPerf Tiny: milliseconds or, where only they are published, pJ/MAC."""
+
+    target: str
+    network: str
+    graph: Graph
+    milliseconds: float
+    source: str
+    pj_per_mac: float = 0.0
+
+
+def elsewhere() -> tuple[Elsewhere, ...]:
+    """Networks from their layers that no fit has seen. Of the zoo, those that the chip's own memories hold."""
+    zoo = (
+        ("MobileNetV1 0.25, 224, 5 classes", mobilenet_v1(224, 0.25, 5), 163.78),
+        ("MobileNetV1 0.5, 224, 5 classes", mobilenet_v1(224, 0.5, 5), 485.79),
+        ("MobileNetV1 0.25, 96, 5 classes", mobilenet_v1(96, 0.25, 5), 29.94),
+        ("MobileNetV1 0.25, 96, grey, 5 classes", mobilenet_v1(96, 0.25, 5, 1), 28.34),
+        ("MobileNetV1 0.25, 224, 1000 classes", mobilenet_v1(224, 0.25, 1000), 166.75),
+        ("MobileNetV1 0.5, 224, 1000 classes", mobilenet_v1(224, 0.5, 1000), 504.37),
+        ("MobileNetV2 0.35, 128, 5 classes", mobilenet_v2(128, 0.35, 5), 94.34),
+        ("MobileNetV2 0.35, 224, 5 classes", mobilenet_v2(224, 0.35, 5), 290.75),
+        ("MobileNetV2 0.35, 128, 1000 classes", mobilenet_v2(128, 0.35, 1000), 116.13),
+        ("MobileNetV2 0.35, 224, 1000 classes", mobilenet_v2(224, 0.35, 1000), 313.92),
+    )
+    person = network(mobilenet_v1(96, 0.25, 2, 1))
+    return (
+        *(Elsewhere("cortex-m7+x-cube-ai-9@400MHz", n, network(g), ms, ZOO) for n, g, ms in zoo),
+        Elsewhere("esp32-s3+esp-nn@240MHz", "person detection, 96, grey", person, 54.0, ESPRESSIF),
+        Elsewhere("esp32-s3+tflm-reference@240MHz", "person detection, 96, grey", person, 2300.0, ESPRESSIF),
+        Elsewhere(
+            "gap8+pulp-nn", "MobileNetV1 1.0, 128, 1000 classes", network(mobilenet_v1(128, 1, 1000)), 0.0, DORY, 63.0
+        ),
+    )
+
+
+def energies() -> Iterator[tuple[str, str, float]]:
+    """``(device, network, joules)`` of all int8 energies of MLPerf Tiny, of accelerators as well."""
+    for r in _table():
+        name = r["model"].split()[1] if r["model"].startswith("MLPerfTiny") and "int8" in r["model"] else ""
+        if name in NETWORKS and r["metric"] == "energy_uJ" and r["kind"] == "silicon":
+            yield re.sub(r"(ZIT|RGT)\w*$", "", r["device"]), name, float(r["value"]) / 1e6

@@ -139,4 +139,4 @@ def _left_out(rows: Sequence[Measured], mcu: Mcu, source: str) -> ErrorBand:
     for i, row in enumerate(rows):
         others = [r for j, r in enumerate(rows) if j != i]
         wrong += errors([row], fit(others, dict.fromkeys(SCALED, 1.0)))
-    return band(wrong, f"{source}, each row estimated from a calibration on the others")
+    return band(wrong, f"{source}, each row estimated from a calibration on the others", clocks=(mcu.clock.value,))

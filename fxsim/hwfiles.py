@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fxsim.errors import ProfileError, listed
 
-KINDS = ("numerics", "npu", "dsp", "mcu", "library", "evidence", "npu/systems", "npu/modes")
+KINDS = ("numerics", "npu", "dsp", "mcu", "library", "technology", "evidence", "npu/systems", "npu/modes")
 
 
 def profile_dir() -> Path:

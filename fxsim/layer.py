@@ -17,8 +17,8 @@ from fxsim.model.ops.base import Attributes
 from fxsim.model.ops.conv import Conv2D, FullyConnected, Padding
 from fxsim.model.qtype import INT32, INT64, Array, QType, QuantParams, Shape
 
-WIDTHS = (1, 2, 4, 8, 16)
-"""bits of activations and weights"""
+WIDEST = 16
+"""bits of activations and weights, at most"""
 _QUANT = QuantParams((1.0,), (0,))
 
 
@@ -32,8 +32,8 @@ def _layer(what: str, op: str, attributes: Attributes, x: Shape, w: Shape, out: 
            weight_bits: int | None) -> Graph:  # fmt: skip
     weight_bits = weight_bits or min(bits, 8)
     for name, b in (("bits", bits), ("weight_bits", weight_bits)):
-        if b not in WIDTHS:
-            raise FxsimError(f"{what}: {name} is {b!r}; allowed: {', '.join(map(str, WIDTHS))}")
+        if not isinstance(b, int) or not 1 <= b <= WIDEST:
+            raise FxsimError(f"{what}: {name} is {b!r}; allowed: 1 to {WIDEST}")
     bias = INT64 if bits > 8 else INT32
     tensors = (
         Tensor(0, "input", x, QType(bits), _QUANT),

@@ -78,6 +78,28 @@ class Accumulator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.order == "sequential" and whole and free
 
 
+class Operands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What enters a sum of products. The defaults are the op's definition, the others what devices were found to do.
+
+    ``padding``: outside the image stands the input's zero point, or a stored ``zero``. ``odd``: the odd row and column of
+    SAME padding lie at the end, at the start, or are ``dropped``: a window that reaches beyond the image reads on in
+    memory, into the next row, and into zeros after the last one. ``input_zero_point``, ``weight_zero_point`` and ``bias``
+    are ``used`` or ``ignored``; a bias saturates to ``bias_bits`` (0: as stored).
+    """
+
+    padding: Literal["zero_point", "zero"] = "zero_point"
+    odd: Literal["end", "start", "dropped"] = "end"
+    input_zero_point: Literal["used", "ignored"] = "used"
+    weight_zero_point: Literal["used", "ignored"] = "used"
+    bias: Literal["used", "ignored"] = "used"
+    bias_bits: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ProfileError on a width that no register has."""
+        if not 0 <= self.bias_bits <= MAX_BITS:
+            raise ProfileError(f"bias_bits is {self.bias_bits}; allowed: 0..{MAX_BITS}")
+
+
 class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an accumulator becomes an output integer.
 
@@ -90,6 +112,9 @@ class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``multiplier_bits`` and ``multiplier_rounding``: how an integer scheme stores the scale of a layer, 1 bit being a power
     of two; other scales are rounded by that rule, or refused where it is ``"exact"``, as are those of
     ``2**max_exponent`` and above.
+    ``zero_point`` is added after the (last) rounding, before it, or ``ignored``; ``limit``: the output is clamped to its
+    activation's bounds, only to those of its ``type``, to a ``narrow`` range without its least value, or not at all: it
+    wraps. Both of layers with weights alone, as ``operands`` are.
     """
 
     scheme: str = "double_rounding"
@@ -104,6 +129,8 @@ class Requantize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     multiplier_bits: int = MULTIPLIER_BITS
     multiplier_rounding: str = "ties_away"
     max_exponent: int = 30
+    zero_point: Literal["after", "before", "ignored"] = "after"
+    limit: Literal["activation", "type", "narrow", "wrap"] = "activation"
 
     def __post_init__(self) -> None:
         """Raises ProfileError on a name that there is not."""
@@ -127,6 +154,7 @@ class OpNumerics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accumulator: Accumulator
     requantize: Requantize
     variant: str = ""
+    operands: Operands = Operands()
 
 
 class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,6 +165,28 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Literal["xnnpack"]
     ops: dict[str, OpNumerics] = {}
+
+
+REAL = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+"""the formats of real arithmetic, which are also the names of the profiles that have it"""
+
+
+class RealNumerics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Real functions instead of an engine's integers: see :mod:`fxsim.sim.real`.
+
+    Every tensor holds numbers of ``format``; sums and functions are computed in ``accumulate``. What rounds beyond the
+    format's greatest value becomes infinite (NaN where the format has no infinity), or saturates.
+    """
+
+    format: str
+    accumulate: Literal["float32", "float64"] = "float32"
+    overflow: Literal["infinite", "saturate"] = "infinite"
+
+    def __post_init__(self) -> None:
+        """Raises ProfileError on a format that there is not, or sums that are narrower than the numbers."""
+        _among("format", self.format, REAL)
+        if self.format == "float64" and self.accumulate != "float64":
+            raise ProfileError(f"accumulate is {self.accumulate!r} with format 'float64'; allowed: 'float64'")
 
 
 class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +202,7 @@ class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     against: str = ""
     accumulator: Accumulator = Accumulator()
     requantize: Requantize = Requantize()
+    operands: Operands = Operands()
     ops: dict[str, OpNumerics] = {}
     delegate: Delegate | None = None
     rewrite: Literal["", "onnxruntime"] = ""
@@ -160,6 +211,10 @@ class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """the ops whose arithmetic is known, where it is not known for all: others are refused"""
     symmetric: bool = False
     """the engine has no zero points: tensors with one are refused"""
+    any_bits: bool = False
+    """activations and weights of 1 to 16 bits run, in the arithmetic of the next of 8 and 16"""
+    real: RealNumerics | None = None
+    """real arithmetic in place of all of the above"""
 
     def __post_init__(self) -> None:
         """Raises ProfileError on an op that there is not."""
@@ -169,7 +224,7 @@ class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def of(self, op: str, dtype: str = "", *, delegated: bool = False) -> OpNumerics:
         """The arithmetic of ``op`` on inputs of type ``dtype``, in the engine itself or in its delegate."""
         ops = self.delegate.ops if delegated and self.delegate else self.ops
-        return ops.get(f"{op}:{dtype}") or ops.get(op) or OpNumerics(self.accumulator, self.requantize)
+        return ops.get(f"{op}:{dtype}") or ops.get(op) or OpNumerics(self.accumulator, self.requantize, operands=self.operands)
 
 
 def list_numerics() -> list[str]:
@@ -226,9 +281,13 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+PARTS = ("accumulator", "requantize", "operands")
+"""the tables that hold for all ops, or for one"""
+
+
 def _forget(settings: dict[str, Any], said: dict[str, Any]) -> None:
     """Drops from ``settings`` what ``said`` says of a wider circle of layers, later and therefore instead."""
-    for part in ("accumulator", "requantize"):
+    for part in PARTS:
         for key in said[part] if isinstance(said.get(part), dict) else ():
             settings.get(part, {}).pop(key, None)
     if "variant" in said:
@@ -263,7 +322,7 @@ def _resolve(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
 def _decode(path: Path) -> NumericsProfile:
     table = _resolve(path)
     table.setdefault("name", path.stem)
-    general = {"accumulator": {}, "requantize": {}} | {k: table[k] for k in ("accumulator", "requantize") if k in table}
+    general = {part: table.get(part, {}) for part in PARTS}
     delegate = table.get("delegate")
     for where, holder in (("ops", table), ("delegate.ops", delegate)):
         if isinstance(holder, dict) and isinstance(holder.get("ops"), dict):
@@ -292,7 +351,9 @@ def _complete(where: str, ops: dict[str, Any], general: dict[str, Any]) -> dict[
 def _friendly(message: str, table: dict[str, Any]) -> str:
     """Msgspec's message with the allowed keys added where a key is unknown."""
     if "unknown field" in message:
-        kinds: dict[str, type[msgspec.Struct]] = {"accumulator": Accumulator, "requantize": Requantize}
+        kinds: dict[str, type[msgspec.Struct]] = dict(
+            zip((*PARTS, "real"), (Accumulator, Requantize, Operands, RealNumerics), strict=True)
+        )
         place = message.rsplit(".", 1)[-1].rstrip("`")
         struct = kinds.get(place, OpNumerics if "ops" in message else NumericsProfile)
         message += f"; allowed keys: {listed(f.name for f in msgspec.structs.fields(struct))}"

@@ -9,9 +9,13 @@ from msgspec.structs import replace
 
 from fxsim import hwfiles
 from fxsim.cost import mcu_targets
+from fxsim.cost.energy import product_pj
+from fxsim.cost.evidence import shipped
 from fxsim.cost.mcu_library import load_library
 from fxsim.cost.profiles import Accelerator, Dsp, Mcu, Overlap, Profile, Systolic, load
 from fxsim.cost.quantity import Constant
+from fxsim.cost.technology import priced as technology_of
+from fxsim.cost.technology import technologies
 from fxsim.errors import ProfileError, listed
 
 FAMILIES = ("npu", "dsp", "mcu")
@@ -52,7 +56,7 @@ def describe_targets() -> tuple[list[str], list[list[str]]]:
 
 def describe_libraries() -> tuple[list[str], list[list[str]]]:
     """The headings and rows of a table of all shipped kernel libraries, and what each was measured on."""
-    measured = {t: b["latency"] for t, b in mcu_targets.evidence().items() if "latency" in b}
+    measured = {t: b["latency"] for t, b in shipped("mcu").items() if "latency" in b}
     rows = []
     for name in hwfiles.names("library"):
         found = load_library(hwfiles.find("library", name))
@@ -64,6 +68,22 @@ def describe_libraries() -> tuple[list[str], list[list[str]]]:
     return ["library", "also", "what", "cores", "error: median, 90 %"], rows
 
 
+def describe_technologies() -> tuple[list[str], list[list[str]]]:
+    """The headings and rows of a table of all technology tables, in picojoules."""
+    keys = ("add8", "add32", "multiply8", "sram8k", "sram32k", "sram1m", "dram")
+    rows = [[t.name, t.description, *(f"{getattr(t, k).value:g}" for k in keys)] for t in technologies().values()]
+    return ["technology", "what", *keys], rows
+
+
+def priced(target: Target, technology: str) -> Target:
+    """The target with the energies of another technology table.
+
+    Raises:
+        ProfileError: if there is no such table, or the target's energy is that of a whole chip.
+    """
+    return Target(technology_of(target.profile, technology), target.host)
+
+
 def overlapped(target: Target, overlap: str) -> Target:
     """The target with computing and fetching overlapped in that way.
 
@@ -73,30 +93,33 @@ def overlapped(target: Target, overlap: str) -> Target:
     ways = get_args(Overlap)
     if overlap not in ways:
         raise ProfileError(f"overlap is {overlap!r}; allowed: {listed(ways)}")
-    if not isinstance(target.profile, Mcu | Dsp):
+    if not isinstance(target.profile, Mcu | Dsp | Systolic):
         raise ProfileError(
-            f"overlap on {target.name}, a {target.kind}: its model has one of its own; allowed: mcu and dsp"
+            f"overlap on {target.name}, a {target.kind}: its model has one of its own; allowed: mcu, dsp and systolic"
         )
     return Target(replace(target.profile, overlap=overlap), target.host)
 
 
-SYSTOLIC = re.compile(r"systolic-(\d{1,5})x(\d{1,5})-(os|ws|is)(?:-(int8|int4|int2|binary))?(?:-bw(\d{1,6}))?")
-"""rows, columns, dataflow; multipliers (int8); bytes per cycle of the main memory (never a limit)"""
+SYSTOLIC = re.compile(
+    r"systolic-(\d{1,5})x(\d{1,5})-(os|ws|is)(?:-(int16|int8|int4|int2|binary))?(?:-acc(\d{1,2}))?(?:-bw(\d{1,6}))?"
+)
+"""rows, columns, dataflow; multipliers (int8), accumulator bits (32); bytes per cycle of the main memory (never a limit)"""
 
 
 def _sized(base: Systolic, name: str, parts: re.Match[str]) -> Systolic:
     """The systolic array that ``name`` describes, with all else as in ``base``."""
-    rows, columns, dataflow, multiplier, bandwidth = parts.groups()
-    bits = {None: 8, "int8": 8, "int4": 4, "int2": 2, "binary": 1}[multiplier]
+    rows, columns, dataflow, multiplier, accumulator, bandwidth = parts.groups()
+    bits = {None: 8, "int16": 16, "int8": 8, "int4": 4, "int2": 2, "binary": 1}[multiplier]
+    sums = int(accumulator or base.accumulator_bits.value)
     if not int(rows) * int(columns):
         raise ProfileError(f"target {name!r}: rows and columns are {rows} and {columns}; allowed: at least 1")
+    if not 2 * bits <= sums <= 64:
+        raise ProfileError(f"target {name!r}: accumulators have {sums} bits; allowed: {2 * bits} (one product) to 64")
 
     def said(value: float, unit: str, source: str = "the target's name") -> Constant:
         return Constant(value, unit, source)
 
-    # a multiplier's energy grows with the square of its width; the addition stays
-    add = base.op_energy.value
-    energy = add + (base.mac_energy.value - add) * (bits / 8) ** 2
+    energy = product_pj(base.mac_energy.value, base.op_energy.value, bits, bits, sums)
     memory, main = dict(base.memory), base.memory_of("activations")
     if bandwidth:
         if not int(bandwidth):
@@ -112,8 +135,9 @@ def _sized(base: Systolic, name: str, parts: re.Match[str]) -> Systolic:
         columns=said(int(columns), "1"),
         dataflow=dataflow,
         multiplier_bits=said(bits, "bit"),
+        accumulator_bits=said(sums, "bit") if accumulator else base.accumulator_bits,
         peak_macs=said(int(rows) * int(columns), "MAC/cycle", "rows x columns"),
-        mac_energy=said(energy, "pJ/MAC", f"{base.mac_energy.source}; multiply scaled with the square of the width"),
+        mac_energy=said(energy, "pJ/MAC", f"{base.mac_energy.source}; scaled with the widths"),
         memory=memory,
     )
 
@@ -127,6 +151,16 @@ def _system_and_mode(within: str, name: str) -> tuple[str, str]:
     if len(mode) > 1 or len(system) > 1 or not all(parts):
         raise ProfileError(f"target {name!r}: allowed behind @: a system, a memory mode ({listed(modes)}), or both")
     return (system or [""])[0], (mode or [""])[0]
+
+
+def _with_evidence(profile: Profile) -> Profile:
+    """A shipped accelerator with the error bands of its name, else of its family."""
+    known = shipped("npu")
+    exact = known.get(profile.name, {})
+    family = known.get("systolic" if isinstance(profile, Systolic) else profile.name.rpartition("-")[0], {})
+    why = "" if isinstance(profile, Systolic) else f"{profile.name} was not compared, others of its family were"
+    near = {m: b.beyond(why) if why else b for m, b in family.items()}
+    return replace(profile, error_band=exact or near) if exact or near else profile
 
 
 def _file_of(name: str) -> Path:
@@ -153,11 +187,13 @@ def load_target(name_or_path: str | Path) -> Target:
     if core is not None:
         return Target(core)
     array = SYSTOLIC.fullmatch(text)
+    named = not file
     text, at, within = text.partition("@")
     path = Path(text) if text.lower().endswith(".toml") else _file_of("systolic-32x32-os" if array else text)
     profile = load(path, *_system_and_mode(within, text)) if at else load(path)
     if array and isinstance(profile, Systolic):
         profile = _sized(profile, text, array)
+    profile = _with_evidence(profile) if named else profile
     if not isinstance(profile, Accelerator):
         return Target(profile)
     beside = path.parent / profile.host if profile.host.endswith(".toml") else None

@@ -33,6 +33,14 @@ NEVER = {
     "testing": ["sim", "cost", "importers", "diagnose", "report", "targets", "cli"],
     "targets": ["sim", "kernels", "arith", "diagnose", "report", "cli"],
     "diagnose": ["cost", "targets", "cli"],
+    "prune": ["arith", "kernels", "sim", "cost", "numerics", "importers", "diagnose", "report", "targets", "cli"],
+    "evaluation": ["arith", "kernels", "cost", "importers", "diagnose", "targets", "cli"],
+    "convert": [
+        *("arith", "kernels", "sim", "cost", "numerics", "importers", "exporters", "diagnose", "report", "targets", "cli"),
+    ],
+    "exporters": ["cost", "diagnose", "report", "targets", "quant", "cli"],
+    "quant": ["cost", "importers", "diagnose", "report", "targets", "cli"],
+    "train": ["cost", "importers", "diagnose", "report", "targets", "cli"],
     "report": ["cli", "kernels"],
     "errors": ["model", "sim", "cost", "numerics", "kernels", "arith"],
     "files": ["model", "sim", "cost", "numerics", "kernels", "arith", "report"],
@@ -43,8 +51,10 @@ ONLY_IN = {
     "llvmlite": ("kernels/_jit.py",),
     "pandas": ("report/",),
     "matplotlib": ("report/",),
-    "onnx": ("importers/",),
+    "onnx": ("importers/", "exporters/"),
     "bitwuzla": ("prove/solver.py",),
+    "torch": ("train/",),
+    "sklearn": ("evaluation/metrics.py",),
 }
 LAZY = {("sim", "report")}
 """the one upward step that is taken inside a function: a trace shows its layers as a table"""

@@ -19,7 +19,7 @@ scratchpad is usable, as DMA fills the other. Cycles = ``call + compute and slow
 
 import math
 
-from fxsim.cost.energy import parts
+from fxsim.cost.energy import SUM_BITS, WORD_BITS, parts, product_pj
 from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, joined, memory_cycles
 from fxsim.cost.profiles import Dsp
 from fxsim.model.work import Work
@@ -38,7 +38,7 @@ def _mac_cycles(work: Work, dsp: Dsp) -> float:
     assert g is not None
     lanes = int(v.width.value) // ACCUMULATOR_BYTES
     pixels, taps = g.batch * g.out_h * g.out_w, g.kernel_h * g.kernel_w
-    wide = v.wide_factor.value if work.activation_bits > 8 else 1.0
+    wide = v.wide_factor.value if max(work.activation_bits, work.weight_bits) > WORD_BITS else 1.0
     finish = v.requantize.value / v.contexts.value  # cycles of a vector of outputs
     if work.kind == "depthwise":
         multiply = pixels * ceil_div(g.out_c, int(v.depthwise_lanes.value)) * taps * wide / v.mac_issue
@@ -102,6 +102,14 @@ def _flows(work: Work, dsp: Dsp) -> list[Flow]:
     return flows
 
 
+def _products(work: Work, dsp: Dsp) -> float:
+    """Products of the 8-bit multipliers that one MAC takes: narrower weights are widened, one-bit pairs are counted."""
+    if work.activation_bits == 1 and work.weight_bits == 1:
+        mac = dsp.mac_energy.value
+        return product_pj(mac, dsp.op_energy.value, 1, 1, SUM_BITS) / mac if mac else 0.0
+    return max(1, work.activation_bits / WORD_BITS) * max(1, work.weight_bits / WORD_BITS)
+
+
 def cost(work: Work, dsp: Dsp, *, vector: bool = True) -> Estimate:
     """The cost of ``work`` on the vector unit, or on the scalar core."""
     if vector:
@@ -118,6 +126,6 @@ def cost(work: Work, dsp: Dsp, *, vector: bool = True) -> Estimate:
     slowest, transfers = max(per_memory.values()), max(_rounds(work, dsp), PIECES)
     begin = math.ceil(call + dsp.transfer.value * transfers)
     cycles = max(compute, begin + joined(math.ceil(busy), slowest, dsp.overlap, PIECES))
-    energy = parts(work, dsp, flows, cycles, max(1, work.activation_bits / 8))
+    energy = parts(work, dsp, flows, cycles, _products(work, dsp))
     runs_on = dsp.name if vector else f"{dsp.name}-scalar"
     return Estimate(runs_on, cycles, compute, slowest, binding(compute, per_memory), tuple(flows), tuple(energy))

@@ -3,10 +3,12 @@
 No values either, but for weights where they decide the cost: an NPU's compiler stores them compressed.
 """
 
+from dataclasses import replace
+
 from fxsim.cost import dsp, host, mcu, npu, systolic
-from fxsim.cost.ethos_graph import surroundings
+from fxsim.cost.energy import HOST
 from fxsim.cost.evidence import unmeasured
-from fxsim.cost.layer import Estimate, LayerCost, verify
+from fxsim.cost.layer import Estimate, LayerCost, ceil_div, verify
 from fxsim.cost.profiles import Accelerator, Dsp, Mcu, Npu, Profile, Systolic
 from fxsim.errors import FxsimError
 from fxsim.model.graph import Graph, Node
@@ -15,8 +17,10 @@ from fxsim.model.work import Work
 
 BINARY_MACS = 8
 """binary MACs that stand for one 8-bit MAC"""
-NARROW_BITS = (1, 2, 4, 8, 16)
-"""integer activations that accelerators take"""
+WIDEST_BITS = 16
+"""of integer activations that accelerators take"""
+NPU_WEIGHT_BITS = 8
+"""of weights that an NPU takes"""
 
 
 def estimate_work(
@@ -27,6 +31,7 @@ def estimate_work(
     accelerated: bool = True,
     machine: npu.Machine | None = None,
     setting: npu.Setting | None = None,
+    slack: int = 0,
 ) -> Estimate:
     """The cost of one piece of work, held against the laws that no machine escapes.
 
@@ -37,30 +42,42 @@ def estimate_work(
         accelerated: False sends the work to the host or the scalar core.
         machine: the numbers of an NPU's profile, where they are at hand.
         setting: the work's neighbours in a network, and its weights, for a compiler of an NPU.
+        slack: cycles of the layer before under which such a compiler loads weights.
 
     Raises:
         FxsimError: if an accelerator has no host for it, or a model breaks a law.
     """
     if work.kind == "none":
-        energy = tuple((k, 0.0) for k in energy_columns(profile))
+        beside = (HOST,) if isinstance(profile, Accelerator) else ()
+        energy = tuple((k, 0.0) for k in (*energy_columns(profile), *beside))
         return Estimate("-", 0, 0, 0, "none", (), energy)
     if isinstance(profile, Mcu):
         result = mcu.cost(work, profile)
     elif isinstance(profile, Dsp):
         result = dsp.cost(work, profile, vector=accelerated)
     elif isinstance(profile, Npu) and accelerated:
-        result = npu.cost(work, profile, machine, setting)
+        result = npu.cost(in_bytes(work), profile, machine, setting, slack)
     elif isinstance(profile, Systolic) and accelerated:
         result = systolic.cost(work, profile)
     elif isinstance(profile, Accelerator) and core is not None:
         result = host.cost(work, profile, core)
     else:
         raise FxsimError(f"{profile.name}: no host core for work that the accelerator does not run; got {core!r}")
-    early, known = (setting.slack, setting.weights is not None) if setting else (0, False)
-    speeds, peak = profile.bytes_per_cycle, peak_macs(profile, work)
+    known = setting is not None and setting.weights is not None
+    speeds, peak = machine.speeds if machine else profile.bytes_per_cycle, peak_macs(profile, work)
     if machine and npu.sparse(machine, setting):
         peak *= 2
-    return verify(work, result, peak_macs=peak, bytes_per_cycle=speeds, early_cycles=early, compressed=known)
+    return verify(work, result, peak_macs=peak, bytes_per_cycle=speeds, early_cycles=slack, compressed=known)
+
+
+def in_bytes(work: Work) -> Work:
+    """The work with activations of whole bytes, as an NPU stores them."""
+    bits = work.activation_bits
+    stored = ceil_div(bits, 8) * 8
+    if stored == bits or work.kind == "none":
+        return work
+    read, written = (ceil_div(n * stored, bits) for n in (work.input_bytes, work.output_bytes))
+    return replace(work, activation_bits=stored, input_bytes=read, output_bytes=written)
 
 
 def peak_macs(profile: Profile, work: Work) -> float:
@@ -70,11 +87,10 @@ def peak_macs(profile: Profile, work: Work) -> float:
 
 
 def energy_columns(profile: Profile) -> tuple[str, ...]:
-    """The parts that the energy of a layer is split into."""
+    """The parts that the energy of a layer is split into; what a host takes beside them is not of their world."""
     if isinstance(profile, Mcu):
         return ("core_pj",)
-    core = ("host_pj",) if isinstance(profile, Accelerator) else ()
-    return ("mac_pj", *(f"{m}_pj" for m in profile.memories), "idle_pj", *core)
+    return ("mac_pj", *(f"{m}_pj" for m in profile.memory), "idle_pj")
 
 
 def accelerated(graph: Graph, node: Node, work: Work, profile: Profile) -> bool:
@@ -85,10 +101,12 @@ def accelerated(graph: Graph, node: Node, work: Work, profile: Profile) -> bool:
     if work.geometry is None or not work.macs if isinstance(profile, Systolic) else node.op not in profile.ops:
         return False
     tensors = [t for t in graph.operands((*node.inputs[:1], *node.outputs)) if t is not None]
-    narrow = all(t.qtype.kind == "int" and t.qtype.bits in NARROW_BITS for t in tensors)
+    narrow = all(t.qtype.kind == "int" and t.qtype.bits <= WIDEST_BITS for t in tensors)
+    if not narrow or not isinstance(profile, Npu):
+        return narrow
     g = work.geometry
     grouped = work.kind == "conv" and g is not None and g.groups > 1
-    return narrow and not (grouped and isinstance(profile, Npu))
+    return not grouped and not (work.macs and work.weight_bits > NPU_WEIGHT_BITS)
 
 
 def estimate_graph(graph: Graph, profile: Profile, core: Mcu | None = None) -> tuple[LayerCost, ...]:
@@ -99,15 +117,16 @@ def estimate_graph(graph: Graph, profile: Profile, core: Mcu | None = None) -> t
     works = works_of(graph, live=isinstance(profile, Mcu) and profile.live_channels)
     on = [accelerated(graph, n, w, profile) for n, w in zip(graph.nodes, works, strict=True)]
     machine = npu.machine_of(profile) if isinstance(profile, Npu) else None
-    around = surroundings(graph, on, chains=machine.core.wide) if machine else (None,) * len(on)
+    around = npu.settings(graph, on, machine) if machine else (None,) * len(on)
     slack = 0
-    for node, asked, runs, near in zip(graph.nodes, works, on, around, strict=True):
-        setting = npu.Setting(*near, slack) if near else None
+    for node, asked, runs, setting in zip(graph.nodes, works, on, around, strict=True):
         work = Work("none") if setting and setting.surroundings.done else asked
-        key = work, runs, setting
-        if key not in seen:
-            seen[key] = estimate_work(work, profile, core, accelerated=runs, machine=machine, setting=setting)
-        e = seen[key]
+        key = setting or (work, runs)
+        e = seen.get(key)
+        if e is None:
+            early = slack if setting else 0
+            e = estimate_work(work, profile, core, accelerated=runs, machine=machine, setting=setting, slack=early)
+            seen[key] = e
         slack = e.slack_cycles if work.kind != "none" else slack
         layers.append(
             LayerCost(

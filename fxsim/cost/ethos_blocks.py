@@ -3,15 +3,16 @@
 ``compiler_block`` chooses as Vela does: of all blocks whose input and accumulators, double-buffered, fit the block memory,
 the one that fetches least: elements of the input (with the rim that windows share) and of the weights (once for each
 block position) for each output, in single precision; half as much where two input blocks hold the whole input. Of equals
-the first, except that small blocks that cover more of the input win. The choice depends on the layer and the array
-alone, not on the memories.
+the first, except that small blocks that cover more of the input win. On U85 that is the rule for convolutions alone; other
+operations have their own (:mod:`ethos_area`). The choice depends on the layer and the array alone, not on the memories.
 
 ``candidates`` is a small fixed set of blocks that fit: powers of two, with either order of traversal. A layer that takes
 the fastest of them never costs less than a smaller layer, as any block for the larger one serves the smaller one too.
 Vela's rule lacks that property: one channel more may lead it to a better block. Of random enlargements of a convolution
 2 % cost less by its rule, at most by a third on U55 and by half on U85.
 
-Source: ethos-u-vela 5.2.0, regor; all 546 blocks of U55 and U65 in its debug databases of three networks reproduced.
+Source: ethos-u-vela 5.2.0, regor; all 546 blocks of U55 and U65 in its debug databases of three networks reproduced, and
+those of U85 but for elementwise operations.
 """
 
 from functools import lru_cache
@@ -20,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fxsim.cost.ethos_area import LIMIT as WIDE_LIMIT
+from fxsim.cost.ethos_area import area_block, input_unit
 from fxsim.cost.ethos_array import CHANNELS_PER_PASS, Core, Size
 from fxsim.cost.ethos_ops import Operation
 from fxsim.cost.layer import ceil_div
@@ -27,8 +30,9 @@ from fxsim.model.qtype import Array
 
 LIMIT = Size(32, 64, 128)
 """largest block of U55 and U65"""
-WIDE_LIMIT = Size(128, 128, 1024)
 DEPTH_STEP = 16
+WIDE_SUM = 64
+"""bits that a wide accumulator of a U85 takes"""
 SUB_KERNEL = 8
 MOVED = Size(4, 4, 128)
 """the block of a transposition"""
@@ -91,16 +95,7 @@ def input_depth(op: Operation, core: Core, micro: Size, *, part: bool, sparse: b
 
 def _unit(core: Core, micro: Size, depth_bits: int) -> tuple[int, int, int]:
     """Height, width and bytes of channels that an input block is rounded up to."""
-    if not core.wide:
-        return micro.h, micro.w, 1
-    h, w = core.buffers[0], core.buffers[1]
-    if micro.h == 1 and h * w == 4 and micro.w == 4:
-        h, w = 1, 4
-    depth = 16
-    for limit in (128, 256):
-        if depth_bits > limit:
-            h, w, depth = (h // 2, w, depth * 2) if h > 1 else (h, max(w // 2, 1), depth * 2)
-    return h, w, depth
+    return input_unit(core, micro, depth_bits) if core.wide else (micro.h, micro.w, 1)
 
 
 def _fits_banks(op: Operation, core: Core, ib: Any, ib_depth: Any, out: Any, depth: Any, lookup: bool) -> Any:  # noqa: ANN401
@@ -121,17 +116,13 @@ def _fits_buffers(op: Operation, core: Core, ib: Any, ib_depth: Any, out: Any, d
     if op.kind == "elementwise":
         return out * _up(depth, DEPTH_STEP) * (op.output_bits // 8) <= core.buffers[4]
     wide = op.input_bits == 16 and op.kind in ("conv", "depthwise") and op.scaled
-    held = ib * ib_depth
-    if op.per_channel:  # one copy of each, and no more than there is
-        unit_h, unit_w = core.buffers[:2]
-        whole = _up(op.input.h, unit_h) * _up(op.input.w, unit_w) * _up(op.input.d, DEPTH_STEP)
-        held, copies = np.minimum(held, whole), 1
-    room = held * (op.input_bits // 8) * copies <= core.buffers[2]
-    return room & (out * _up(depth, DEPTH_STEP) * (8 if wide else 4) * copies <= core.buffers[3])
+    copies = 1 if op.per_channel else copies
+    room = ib * ib_depth * (op.input_bits // 8) * copies <= core.buffers[2]
+    return room & (out * _up(depth, DEPTH_STEP) * (WIDE_SUM if wide else 32) // 8 * copies <= core.buffers[3])
 
 
 def _depths(op: Operation, core: Core, micro: Size, limit: int) -> list[int]:
-    end = _up(min(op.output.d, limit), micro.d)
+    end = _up(max(min(op.output.d, limit), DEPTH_STEP if core.wide else 1), micro.d)
     d, found = max(micro.d, min(end, DEPTH_STEP)), []
     if d < op.output.d:
         d = _up(d, DEPTH_STEP)
@@ -191,11 +182,14 @@ def _fits(op: Operation, core: Core, g: _Grid) -> Array:
     return np.broadcast_to(fits, g.shape)
 
 
-def _cost(op: Operation, g: _Grid, big: Size) -> Array:
-    """Elements that a block fetches for each output, in the single precision and the order of Vela's search."""
+def _cost(op: Operation, g: _Grid, big: Size, *, whole: bool) -> Array:
+    """Elements that a block fetches for each output, in the single precision and the order of Vela's search.
+
+    ``whole``: the kernel covers the input once; then blocks to do.
+    """
     f4, ofm = np.float32, op.output
     area = g.input_h * g.input_w
-    if op.kind == "elementwise":
+    if op.kind == "elementwise" or whole:
         cost = f4(ofm.elements) / (g.h * g.w * g.d).astype(f4)
     else:
         positions = -(-ofm.h // g.rows) * -(-ofm.w // g.w)
@@ -232,13 +226,15 @@ def compiler_block(op: Operation, core: Core, *, sparse: bool = False) -> Block:
         big = op.second
     if core.wide and op.kind == "elementwise":
         return _long_rows(op, core, micro)
+    if core.wide and op.kind != "conv":
+        depth = input_depth(op, core, micro, part=False) if op.kind == "sum" else 0
+        bits = WIDE_SUM if op.input_bits == 16 and op.kind == "depthwise" and op.scaled else 32
+        return Block(*area_block(op, core, micro, depth, bits), micro)
     g = _grid(op, core, micro, big, part=part, sparse=sparse)
     fits = _fits(op, core, g)
-    cost = np.where(fits, _cost(op, g, big), np.float32(np.inf))
-    if core.wide and op.per_channel and op.kind != "elementwise" and fits.flat[-1]:
-        z, y, x = (n - 1 for n in g.shape)  # a U85 takes the whole layer where it can
-    else:
-        z, y, x = _first_or_coverage(cost, g, big)
+    whole = core.wide and op.reach == op.input[:2] and op.output[:2] == (1, 1)
+    cost = np.where(fits, _cost(op, g, big, whole=whole), np.float32(np.inf))
+    z, y, x = _first_or_coverage(cost, g, big)
     output = Size(int(g.h.flat[y]), int(g.w.flat[x]), int(g.d.flat[z]))
     return Block(
         output, Size(int(g.input_h.flat[y]), int(g.input_w.flat[x]), int(g.input_d.flat[z])), micro, part, sparse

@@ -79,7 +79,7 @@ def _step(op: Operation, core: Core, floor: int, n_wh: int, n: int, c: int, *, b
     if by_part and op.kind == "conv":
         steps = ceil_div(n, 2 if bits == 16 else 4)
         return max(floor, pixel * n_wh) * steps * ceil_div(c, 8), steps
-    wide = max(1, c // 8) * n_wh if core.wide else pixel * n_wh
+    wide = ceil_div(c, 8) * n_wh if core.wide else pixel * n_wh
     return max(floor, wide) * n * (bits // 8 if core.wide else 1), n
 
 
@@ -151,23 +151,51 @@ def block_count(op: Operation, block: Block, core: Core) -> float:
     return count(op.output, unit) / count(clipped(block.output, op.output), unit)
 
 
-def operation_cycles(op: Operation, block: Block, core: Core, t: Transfers) -> OperationCycles:
-    """Cycles of an operation with that block, with weights at hand."""
+class Pace(NamedTuple):
+    """What of the cycles of an operation does not depend on the memories."""
+
+    kind: str
+    rate: float
+    """cycles an output element takes in the output stage"""
+    elements: int
+    """that pass the output stage: of an elementwise operation all, else those of a block"""
+    block_elements: int
+    blocks: float
+    mac: int
+    """of a block"""
+    scales: int
+    """of a block"""
+
+    def cycles(self, t: Transfers) -> OperationCycles:
+        """Cycles of the operation with memories that take so long, with weights at hand."""
+        stage = math.ceil(self.rate * self.elements)
+        if self.kind == "move":
+            return OperationCycles(max(t.input, t.output), 0, 0, 0)
+        if self.kind == "elementwise":
+            issued = math.ceil((max(t.input, t.output) / self.block_elements + self.rate) / 4 * self.elements)
+            return OperationCycles(max(stage, issued), 0, stage, issued)
+        n, mac = self.blocks, self.mac
+        out = max(float(stage), t.scale * self.scales)
+        moved = abs(t.output - t.input) if n > 1 else 0
+        command = (moved + mac + out) / 4
+        a, b = max(float(mac), command), max(out, command)
+        total = int(a * n) + b if a > b else b * n + a
+        return OperationCycles(int(total) + t.input + t.output, int(mac * n + out), int(stage * n + mac), int(command))
+
+
+def pace(op: Operation, block: Block, core: Core) -> Pace:
+    """The pace of an operation with that block."""
     ofm = clipped(block.output, op.output)
     if op.kind == "move":
-        return OperationCycles(max(t.input, t.output), 0, 0, 0)
+        return Pace(op.kind, 0, 0, 1, 1, 0, 0)
     rate = output_rate(op, core)
     if op.kind == "elementwise":
         elements = op.output.h * op.output.w * (op.output.d if op.linear_output else ceil_div(op.output.d, 16) * 16)
-        stage = math.ceil(rate * elements)
-        issued = math.ceil((max(t.input, t.output) / block.output.elements + rate) / 4 * elements)
-        return OperationCycles(max(stage, issued), 0, stage, issued)
-    n = block_count(op, block, core)
-    compute = math.ceil(rate * ofm.elements)
-    out = max(float(compute), t.scale * ofm.d) if op.bias else float(compute)
-    mac = mac_cycles(op, block, core)
-    moved = abs(t.output - t.input) if n > 1 else 0
-    command = (moved + mac + out) / 4
-    a, b = max(float(mac), command), max(out, command)
-    total = int(a * n) + b if a > b else b * n + a
-    return OperationCycles(int(total) + t.input + t.output, int(mac * n + out), int(compute * n + mac), int(command))
+        return Pace(op.kind, rate, elements, block.output.elements, 1, 0, 0)
+    blocks, mac = block_count(op, block, core), mac_cycles(op, block, core)
+    return Pace(op.kind, rate, ofm.elements, block.output.elements, blocks, mac, ofm.d if op.bias else 0)
+
+
+def operation_cycles(op: Operation, block: Block, core: Core, t: Transfers) -> OperationCycles:
+    """Cycles of an operation with that block, with weights at hand."""
+    return pace(op, block, core).cycles(t)

@@ -1,7 +1,8 @@
 """How the weights of an operation reach an Ethos-U: straight from the memory of constants, or through a faster one.
 
 Let ``full`` be the cycles of copying all weights and scales, ``slack`` what the layer before leaves for it. Weights that
-are read once are read where they are, unless the operation takes longer than copying and reading them. Weights that are
+are read once are read where they are, unless the operation takes longer than copying and reading them, and longer than
+itself with what it waits for slices. Weights that are
 read for several block positions are copied in slices of output channels, double-buffered: the first slice (at least 16
 channels, more as far as the slack goes) before the operation, the others under it:
 
@@ -17,6 +18,8 @@ from fxsim.cost.layer import Flow, ceil_div
 
 SLICE = 16
 """channels of the smallest slice"""
+SLICE_CYCLES = 200
+"""to fill and empty the pipeline for a slice"""
 MANY_BLOCKS = 2
 STARTUP = 1000
 """cycles of a slice before a long operation that do not matter"""
@@ -38,6 +41,8 @@ class Stored(NamedTuple):
     block_channels: int
     micro_channels: int
     """each slice is padded to a multiple of"""
+    padding_bytes: int = 0
+    """of a channel of zeros"""
 
     @property
     def bytes(self) -> int:
@@ -88,8 +93,27 @@ def in_place(s: Stored, refetch: int, cycles: int, source: Port) -> WeightPlan:
     return WeightPlan(flows, slack=cycles)
 
 
-def copies(s: Stored, refetch: int, cycles: int, source: Port, fast: Port, slack: int) -> bool:
-    """True if the weights go through the faster memory; ``cycles`` is the operation that reads them in place."""
+def _before(s: Stored, full: int, slack: int) -> int:
+    """Channels of the first slice: as many as load under the layer before, in whole slices."""
+    return min(s.channels, max(SLICE, int(s.channels * min(slack / full, 1.0)) // SLICE * SLICE))
+
+
+def _sliced(s: Stored, near: int, full: int, slack: int) -> tuple[float, float]:
+    """Cycles from the end of the layer before with weights in one or two slices; and those that each slice waits."""
+    before = _before(s, full, slack)
+    rest = s.channels - before
+    if not rest:
+        return near + max(full - slack, 0), max(full - slack, 0)
+    first, last = (near * n / s.channels + SLICE_CYCLES for n in (before, rest))
+    waiting = max(full * before / s.channels - slack, 0) + max(full * rest / s.channels - first, 0)
+    return first + last + waiting, waiting / 2
+
+
+def copies(s: Stored, refetch: int, cycles: int, near: int, source: Port, fast: Port, slack: int) -> bool:
+    """True if the weights go through the faster memory.
+
+    ``cycles`` is the operation that reads them in place, ``near`` the one that reads them from the faster memory.
+    """
     if source.name == fast.name:
         return False
     unmoved, staged = refetch * _read_cycles(source, s.bytes), refetch * _read_cycles(fast, s.bytes)
@@ -98,7 +122,9 @@ def copies(s: Stored, refetch: int, cycles: int, source: Port, fast: Port, slack
     full = _copy_cycles(source, fast, s.bytes)
     if refetch == 1:
         quick = staged + max(full - slack, 0) < unmoved or s.channels // s.block_channels > MANY_BLOCKS
-        return quick and full + staged <= max(cycles, unmoved)
+        sliced, waiting = _sliced(s, near, full, slack)
+        noise = cycles > unmoved and waiting < STARTUP
+        return quick and full + staged <= max(cycles, unmoved) and (noise or sliced <= max(cycles, unmoved))
     smallest = full * min(SLICE, s.channels) / s.channels
     early = slack or (STARTUP if smallest < unmoved / 10 or smallest <= STARTUP else 0)
     exposed = max(smallest - early, 0)
@@ -111,13 +137,12 @@ def copied(s: Stored, refetch: int, cycles: int, source: Port, fast: Port, slack
 
     ``slack`` None is a layer on its own: nothing runs before it, and its last slice hides nothing.
     """
-    again = (refetch - 1) * s.scale_bytes
     full = _copy_cycles(source, fast, s.bytes)
     if slack is None:
         first = ceil_div(s.weight_bytes * min(SLICE, s.channels), s.channels) + s.slice_scale_bytes
-        return WeightPlan(_copied(s, s.weight_bytes, refetch, source, fast), _copy_cycles(source, fast, first), full,
-                          cycles, 0, again)  # fmt: skip
-    before = min(s.channels, max(SLICE, int(s.channels * min(slack / full, 1.0)) // SLICE * SLICE))
+        flows = _copied(s.weight_bytes, s.scale_bytes, refetch, source, fast)
+        return WeightPlan(flows, _copy_cycles(source, fast, first), full, cycles, 0, (refetch - 1) * s.scale_bytes)
+    before = _before(s, full, slack)
     if cycles > refetch * _read_cycles(source, s.bytes) and full - slack < STARTUP:
         before = s.channels
     rest, last, slices = s.channels - before, cycles, [before]
@@ -126,19 +151,22 @@ def copied(s: Stored, refetch: int, cycles: int, source: Port, fast: Port, slack
         piece = ceil_div(under, s.block_channels) * s.block_channels
         slices += [piece] * (rest // piece) + ([rest % piece] if rest % piece else [])
         last = cycles * slices[-1] // s.channels
-    padded = sum(ceil_div(n, s.micro_channels) for n in slices) / ceil_div(s.channels, s.micro_channels)
-    weights = int(s.weight_bytes * padded)
-    first = (weights + s.scale_bytes) * before // s.channels
+    whole = ceil_div(s.channels, s.micro_channels)
+    padded = sum(ceil_div(n, s.micro_channels) for n in slices)
+    weights = s.weight_bytes + (padded - whole) * s.micro_channels * s.padding_bytes
+    scales = s.scale_bytes * padded // whole
+    first = (weights + scales) * before // s.channels
     hidden = min(first, int(slack * _rate(source, COPY)))
-    full = _copy_cycles(source, fast, weights + s.scale_bytes)
-    flows = _copied(s, weights, refetch, source, fast)
+    full = _copy_cycles(source, fast, weights + scales)
+    flows = _copied(weights, scales, refetch, source, fast)
+    again = (refetch - 1) * scales
     return WeightPlan(flows, max(full * before // s.channels - slack, 0), full - slack + last, last, hidden, again)
 
 
-def _copied(s: Stored, weights: int, refetch: int, source: Port, fast: Port) -> tuple[Flow, ...]:
+def _copied(weights: int, scales: int, refetch: int, source: Port, fast: Port) -> tuple[Flow, ...]:
     return (
         Flow(source.name, "weights", read_bytes=weights),
-        Flow(source.name, "bias", read_bytes=s.scale_bytes),
+        Flow(source.name, "bias", read_bytes=scales),
         Flow(fast.name, "weights", refetch * weights, weights),
-        Flow(fast.name, "bias", refetch * s.scale_bytes, s.scale_bytes),
+        Flow(fast.name, "bias", refetch * scales, scales),
     )

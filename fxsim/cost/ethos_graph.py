@@ -5,6 +5,7 @@ the host uses, and where producer and consumers see another width or number of c
 softmax), or where channels are joined or cut at other places than multiples of 16.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ SHORT = 8
 def size_of(shape: Shape) -> Size:
     """The last three axes of a tensor; what lies before them is height too."""
     padded = (1, 1, 1, *shape)
-    return Size(int(np.prod(padded[:-2])), padded[-2], padded[-1])
+    return Size(math.prod(padded[:-2]), padded[-2], padded[-1])
 
 
 def _shapeless(graph: Graph, node: Node, work: Work) -> bool:
@@ -171,7 +172,9 @@ def _weights(graph: Graph, node: Node, depthwise: bool) -> Weights | None:
     if key not in graph.derived:
         assert t.data is not None
         zero = t.quant.zero_point[0] if t.quant is not None and t.quant.zero_point else 0
-        w = np.clip(t.data.astype(np.int16) - np.int16(zero), -255, 255)
+        w = t.data
+        if zero or w.dtype != np.int8:
+            w = np.clip(w.astype(np.int16) - np.int16(zero), -255, 255)
         w = w.reshape(w.shape[0], 1, 1, -1) if w.ndim == 2 else w.transpose(3, 1, 2, 0) if depthwise else w
         graph.derived[key] = Weights(w)
     found = graph.derived[key]

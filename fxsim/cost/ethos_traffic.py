@@ -120,20 +120,38 @@ def access(op: Operation, block: Block, core: Core, source: Port, target: Port) 
     )  # fmt: skip
 
 
-def transfers(op: Operation, block: Block, core: Core, source: Port, target: Port, scales: Port) -> Transfers:
-    """Cycles of the memories for one block."""
+class BlockBytes(NamedTuple):
+    """Bytes of one block with what bursts lose: input, second input (or nothing) and output."""
+
+    input: int
+    second: int
+    output: int
+
+    def transfers(self, source: Port, target: Port, scales: Port) -> Transfers:
+        """Cycles of the memories for the block."""
+        into = source.read_latency + int(max(self.input, self.second) / source.bytes_per_cycle)
+        out = target.write_latency + int(self.output / target.bytes_per_cycle)
+        return Transfers(into, out, 10 * scales.read_latency / 256)
+
+
+def block_bytes(op: Operation, block: Block, core: Core, source: Port, target: Port) -> BlockBytes:
+    """The bytes of one block; of a transposition all."""
     cores = 1 if core.wide else core.cores
     held, made = clipped(block.input, op.input), clipped(block.output, op.output)
     if op.kind == "move":
         held, made = op.input, op.output
-    first = moved(source, block.input, op.input, op.input_bits, held.elements, cores, linear=op.linear_input, read=True)
-    last = moved(
-        target, block.output, op.output, op.output_bits, made.elements, cores, linear=op.linear_output, read=False
-    )
-    into = source.read_latency + int(first / source.bytes_per_cycle)
+    rows, line, bits, second = block.input, op.linear_input, op.input_bits, 0
     if op.second is not None and op.kind == "elementwise":
-        other = clipped(block.input, op.second).elements
-        also = moved(source, block.input, op.second, op.input_bits, other, cores, linear=op.linear_input, read=True)
-        into = max(into, source.read_latency + int(also / source.bytes_per_cycle))
-    out = target.write_latency + int(last / target.bytes_per_cycle)
-    return Transfers(into, out, 10 * scales.read_latency / 256)
+        other = clipped(rows, op.second).elements
+        second = moved(source, rows, op.second, bits, other, cores, linear=line, read=True)
+    return BlockBytes(
+        moved(source, rows, op.input, bits, held.elements, cores, linear=line, read=True),
+        second,
+        moved(target, block.output, op.output, op.output_bits, made.elements, cores,
+              linear=op.linear_output, read=False),
+    )  # fmt: skip
+
+
+def transfers(op: Operation, block: Block, core: Core, source: Port, target: Port, scales: Port) -> Transfers:
+    """Cycles of the memories for one block."""
+    return block_bytes(op, block, core, source, target).transfers(source, target, scales)

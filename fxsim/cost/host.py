@@ -3,6 +3,7 @@
 import math
 
 from fxsim.cost import mcu
+from fxsim.cost.energy import HOST
 from fxsim.cost.layer import Estimate, Flow, binding, memory_cycles
 from fxsim.cost.profiles import Accelerator, Mcu
 from fxsim.model.work import Work
@@ -24,7 +25,7 @@ def cost(work: Work, accelerator: Accelerator, host: Mcu) -> Estimate:
     cycles = max(math.ceil(own.cycles * ratio + accelerator.host_call.value), compute, slowest)
     energy = [("mac_pj", 0.0), *((f"{name}_pj", 0.0) for name in accelerator.memory)]
     energy.append(("idle_pj", accelerator.idle_power.value * cycles / accelerator.clock.value * 1e12))
-    energy.append(("host_pj", cycles / ratio * host.cycle_pj))
+    energy.append((HOST, cycles / ratio * host.cycle_pj))
     return Estimate(
         host.name, cycles, compute, slowest, binding(compute, per_memory), flows, tuple(energy), own.scratch_bytes
     )

@@ -40,7 +40,7 @@ def _mac_layer(work: Work, k: MacKernel, mcu: Mcu) -> tuple[float, list[Flow], i
     binary = work.activation_bits == 1 and work.weight_bits == 1
     gathers = k.im2col.value > 0
     gathered = pixels * g.window * g.groups if gathers else 0
-    wide = mcu.kernel.wide_factor.value if work.activation_bits > 8 else 1.0
+    wide = mcu.kernel.wide_factor.value if max(work.activation_bits, work.weight_bits) > 8 else 1.0
     macs = g.outputs * ceil_div(g.window, int(k.unroll.value)) * int(k.unroll.value)
     inner = wide * (k.im2col.value * gathered + k.mac.value * macs)
     if binary:  # a window of few products is done one by one

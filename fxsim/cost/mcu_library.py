@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from fxsim.cost import quantity as q
-from fxsim.cost.evidence import ErrorBand
+from fxsim.cost.evidence import UNKNOWN, ErrorBand
 from fxsim.cost.profiles import CopyKernel, ElementKernel, MacKernel, Mcu, McuKernels, Memory, checked
 from fxsim.cost.quantity import Constant, Struct
 from fxsim.errors import ProfileError, listed
@@ -248,12 +248,12 @@ def compose(core: Core, library: Library, libraries: Mapping[str, Path], bands: 
         got = f"core {core.name} has instruction set {core.isa!r}"
         raise ProfileError(f"library {library.name} on {core.name}: {got}; allowed: {listed(sets)}")
     name = core.name if library.name == core.library else f"{core.name}+{library.name}"
-    latency = bands.get("latency")
+    latency = bands.get("latency", UNKNOWN)
     mcu = Mcu(
         name=name,
         kind="mcu",
         description=f"{core.description}; {library.description}",
-        evidence=latency.sentence() if latency else "unvalidated: no measurement of this core or library is known",
+        evidence=latency.sentence(),
         technology=core.technology,
         clock=core.clock,
         peak_macs=core.peak_macs,
@@ -273,6 +273,9 @@ def at(mcu: Mcu, name: str, *, hertz: float = 0.0, volts: float = 0.0) -> Mcu:
     changed: dict[str, object] = {}
     if hertz:
         changed["clock"] = replace(mcu.clock, value=hertz, source="the target's name")
+    if volts and volts != mcu.supply.value and "energy" in mcu.error_band:
+        why = f"{volts:g} V, measured at the usual {mcu.supply.value:g} V"
+        changed["error_band"] = mcu.error_band | {"energy": mcu.error_band["energy"].beyond(why)}
     if volts:
         changed["supply"] = replace(mcu.supply, value=volts, source="the target's name")
     return replace(mcu, name=name, **changed)

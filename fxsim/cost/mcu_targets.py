@@ -9,7 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from fxsim import hwfiles
-from fxsim.cost.evidence import ErrorBand
+from fxsim.cost.evidence import DEVICE_LEFT_OUT, LIBRARY_LEFT_OUT, METRICS, UNKNOWN, ErrorBand, shipped
 from fxsim.cost.mcu_library import ANY, Core, Library, at, compose, counts_of, load_core, load_library
 from fxsim.cost.profiles import Mcu
 from fxsim.errors import ProfileError, listed
@@ -18,8 +18,6 @@ NAME = re.compile(r"(?P<core>[^+@]+)(\+(?P<library>[^+@]+))?(?P<point>(@[^@]+)*)
 POINT = re.compile(r"(?P<value>\d+(\.\d+)?)(?P<unit>kHz|MHz|GHz|mV|V)")
 HERTZ = {"kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 VOLTS = {"mV": 1e-3, "V": 1.0}
-DEVICE_LEFT_OUT, LIBRARY_LEFT_OUT = "device-left-out", "library-left-out"
-"""entries of the evidence for what was never measured: libraries on other chips, libraries that no chip was measured with"""
 
 
 @cache
@@ -35,28 +33,24 @@ def cores() -> MappingProxyType[str, Path]:
     return MappingProxyType({n: hwfiles.find("mcu", n) for n in hwfiles.names("mcu")})
 
 
-@cache
-def evidence() -> MappingProxyType[str, dict[str, ErrorBand]]:
-    """The error bands of ``core+library``, written by ``benchmarks/cost_validation_mcu.py``."""
-    text = hwfiles.find("evidence", "mcu").read_text(encoding="utf-8")
-    found = msgspec.toml.decode(text, type=dict[str, dict[str, ErrorBand]])
-    return MappingProxyType(found)
-
-
 def bands_of(core: Core, library: Library) -> dict[str, ErrorBand]:
     """What is known of the errors on that core with that library, or else of the nearest that was measured."""
-    known = evidence()
+    known = shipped("mcu")
     exact = known.get(f"{core.name}+{library.name}", {})
-    if "latency" in exact:
-        return exact
-    networks = [k.split("+") for k, b in known.items() if "+" in k and not b["latency"].extrapolated]
-    if core.name not in {c for c, _ in networks}:
-        why = f"no measurement of a network on {core.name}"
-        return exact | {"latency": ErrorBand(rows=0, median=0.0, p90=0.0, source=why, extrapolated=why)}
-    near = DEVICE_LEFT_OUT if library.name in {n for _, n in networks} else LIBRARY_LEFT_OUT
-    why = f"{library.name} was not measured on {core.name}"
-    found = {k: msgspec.structs.replace(b, extrapolated=why) for k, b in known.get(near, {}).items()}
-    return found | exact
+    found: dict[str, ErrorBand] = {}
+    for metric in METRICS:
+        measured = [k.split("+") for k, b in known.items() if "+" in k and metric in b and not b[metric].extrapolated]
+        if metric in exact:
+            found[metric] = exact[metric]
+        elif core.name in {c for c, _ in measured}:
+            near = DEVICE_LEFT_OUT if library.name in {n for _, n in measured} else LIBRARY_LEFT_OUT
+            found[metric] = known[near][metric].beyond(
+                f"the {metric} of {library.name} was not measured on {core.name}"
+            )
+        else:
+            why = f"no measurement of the {metric} of a network on {core.name}"
+            found[metric] = msgspec.structs.replace(UNKNOWN, source=why)
+    return found
 
 
 def _parts(name: str) -> re.Match[str] | None:

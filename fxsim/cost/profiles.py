@@ -5,6 +5,7 @@ missing keys, wrong units and impossible values are refused. After loading, ever
 field (Hz, B, pJ, ...).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -13,7 +14,7 @@ import msgspec
 from fxsim.cost import quantity as q
 from fxsim.cost.ethos_array import CHANNELS_PER_PASS, SharedArray, SplitArray
 from fxsim.cost.ethos_system import composed
-from fxsim.cost.evidence import ErrorBand
+from fxsim.cost.evidence import UNKNOWN, ErrorBand
 from fxsim.cost.quantity import Struct
 from fxsim.errors import ProfileError, listed
 
@@ -48,13 +49,19 @@ class Profile(Struct, frozen=True, kw_only=True):
     technology: str
     clock: q.Hertz
     peak_macs: q.MacRate
+    memory: Mapping[str, Memory]
     error_band: dict[str, ErrorBand] = msgspec.field(default_factory=dict)
-    """how far off estimates were, for ``latency`` and ``energy``; see :mod:`fxsim.cost.evidence`"""
+    """how far off estimates were, for ``latency`` and ``energy``, as the file or the evidence has it; ask :meth:`band`"""
 
     @property
     def memories(self) -> dict[str, Memory]:
         """The memories by name."""
-        raise NotImplementedError
+        return dict(self.memory)
+
+    def band(self, metric: str) -> ErrorBand:
+        """How far off estimates of ``latency`` or ``energy`` were, and what of this target lies outside of that."""
+        known = self.error_band.get(metric)
+        return known.at(self.clock.value) if known else UNKNOWN
 
     @property
     def bytes_per_cycle(self) -> dict[str, float]:
@@ -127,7 +134,6 @@ class Mcu(Profile, frozen=True, kw_only=True):
     Shipped ones are put together of a core and a library, see :mod:`fxsim.cost.mcu_library`.
     """
 
-    memory: dict[str, Memory]
     kernel: McuKernels
     constant_cache: q.CacheBytes
     """weights of a layer that fit it are fetched from the constants' memory once"""
@@ -136,11 +142,6 @@ class Mcu(Profile, frozen=True, kw_only=True):
     overlap: Overlap = "sum"
     active_current: q.CurrentPerHertz
     supply: q.Volt
-
-    @property
-    def memories(self) -> dict[str, Memory]:
-        """The memories by name."""
-        return self.memory
 
     @property
     def cycle_pj(self) -> float:
@@ -153,15 +154,10 @@ class Accelerator(Profile, frozen=True):
 
     host: str
     host_call: q.CallCycles
-    memory: dict[str, PricedMemory]
+    memory: Mapping[str, PricedMemory]
     mac_energy: q.MacEnergy
     op_energy: q.OpEnergy
     idle_power: q.Power
-
-    @property
-    def memories(self) -> dict[str, Memory]:
-        """The memories by name."""
-        return dict(self.memory)
 
 
 class NpuMemory(PricedMemory, frozen=True):
@@ -184,7 +180,7 @@ class Npu(Accelerator, frozen=True, kw_only=True):
     ops_source: str
     system: str = ""
     mode: str = ""
-    memory: dict[str, NpuMemory]  # type: ignore[assignment]  # narrower
+    memory: Mapping[str, NpuMemory]
     array: SharedArray | SplitArray
 
 
@@ -212,6 +208,7 @@ class Systolic(Accelerator, frozen=True):
     dataflow: Literal["os", "ws", "is"]
     multiplier_bits: q.Bits
     accumulator_bits: q.Bits
+    overlap: Overlap = "max"
 
 
 class VectorUnit(Struct, frozen=True):
@@ -268,7 +265,7 @@ class Dsp(Profile, frozen=True):
 
     ops: tuple[str, ...]
     ops_source: str
-    memory: dict[str, PricedMemory]
+    memory: Mapping[str, PricedMemory]
     vector: VectorUnit
     scalar: ScalarUnit
     transfer: q.CallCycles
@@ -277,11 +274,6 @@ class Dsp(Profile, frozen=True):
     op_energy: q.OpEnergy
     idle_power: q.Power
     overlap: Overlap = "max"
-
-    @property
-    def memories(self) -> dict[str, Memory]:
-        """The memories by name."""
-        return dict(self.memory)
 
 
 RESERVED = ("mac", "core", "idle", "host", "compute", "none", "ifm", "ofm", "weights", "bias", "scratch")
@@ -295,6 +287,8 @@ FAMILIES: dict[str, type[Profile]] = {
 }
 BUFFERS = ("ifmap", "filter", "ofmap")
 """the memories that a systolic array must have beside its main one"""
+LEAST_BYTES = 64
+"""of a memory: a smaller one holds no tensor of any layer"""
 
 
 def load(path: Path, system: str = "", mode: str = "") -> Profile:
@@ -322,6 +316,10 @@ def checked(profile: P, path: Path) -> P:
         if not (name.isidentifier() and name.islower()) or name in RESERVED:
             allowed = f"a lower-case identifier other than {listed(RESERVED)}"
             raise ProfileError(f"{path}: key memory.{name}: got {name!r}; allowed: {allowed}")
+    for name, least in _least_bytes(profile).items():
+        size = profile.memory[name].size.value
+        if size < least:
+            raise ProfileError(f"{path}: key memory.{name}.size: got {size:g} B; allowed: at least {least} B")
     if isinstance(profile, Systolic) and set(profile.memory) != {*BUFFERS, profile.memory_of("activations")}:
         allowed = f"{listed(BUFFERS)} and one that holds activations and constants"
         raise ProfileError(f"{path}: key memory: got {listed(profile.memory)}; allowed: {allowed}")
@@ -330,6 +328,14 @@ def checked(profile: P, path: Path) -> P:
         if fastest > peak * (1 + 1e-9):
             raise ProfileError(f"{path}: key {key}: got {fastest:g} MAC/cycle; allowed: at most peak_macs = {peak:g}")
     return profile
+
+
+def _least_bytes(profile: Profile) -> dict[str, int]:
+    """What each memory must hold so that something fits into it."""
+    least = dict.fromkeys(profile.memory, LEAST_BYTES)
+    if isinstance(profile, Dsp):  # inputs, weights and outputs of one step, twice: DMA fills one half
+        least[profile.memory_of("activations")] = 6 * int(profile.vector.width.value)
+    return least
 
 
 def _fastest(profile: Profile) -> dict[str, float]:

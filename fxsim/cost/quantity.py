@@ -78,6 +78,8 @@ VectorCycles = Annotated[Constant, _cycles("vector", positive=True)]
 ChannelBytes = Annotated[Constant, Quantity(_units("B/channel"), whole=True)]
 MacEnergy = Annotated[Constant, Quantity(_units("pJ/MAC", fJ_per_MAC=1e-3, nJ_per_MAC=1e3), positive=False)]
 OpEnergy = Annotated[Constant, Quantity(_units("pJ/op", fJ_per_op=1e-3, nJ_per_op=1e3), positive=False)]
+WordEnergy = Annotated[Constant, Quantity(_units("pJ/word", nJ_per_word=1e3), positive=False)]
+"""a word is an access of 64 bits"""
 ByteEnergy = Annotated[Constant, Quantity(_units("pJ/B", fJ_per_B=1e-3, nJ_per_B=1e3), positive=False)]
 Power = Annotated[Constant, Quantity(_units("W", mW=1e-3, uW=1e-6), positive=False)]
 Volt = Annotated[Constant, Quantity(_units("V", mV=1e-3))]
@@ -143,7 +145,7 @@ def _struct_of(hint: object) -> type[msgspec.Struct] | None:
 
 def _children(hint: object, value: object, key: str) -> list[tuple[str, object, object]]:
     """``(key, hint, value)`` of the tables inside a table of tables; otherwise the value itself."""
-    if get_origin(hint) is dict and isinstance(value, dict):
+    if get_origin(hint) in (dict, Mapping) and isinstance(value, dict):
         return [(f"{key}.{k}", get_args(hint)[1], v) for k, v in value.items()]
     return [(key, hint, value)]
 

@@ -14,8 +14,9 @@ import msgspec
 from fxsim.cost.mcu_library import Core, Library
 from fxsim.cost.profiles import FAMILIES
 from fxsim.cost.quantity import Quantity
+from fxsim.cost.technology import Technology
 
-KINDS: dict[str, type[msgspec.Struct]] = {**FAMILIES, "core": Core, "library": Library}
+KINDS: dict[str, type[msgspec.Struct]] = {**FAMILIES, "core": Core, "library": Library, "technology": Technology}
 """what ``kind`` says -> the tables of the file"""
 
 

@@ -18,8 +18,10 @@ pass for each pair of parts.
 
 The buffers deliver each operand once a fold, and take partial sums back where the window is folded (SCALE-Sim counts
 their writes only). The main memory delivers an operand once where the part that is used again fits half of its buffer,
-and again for each fold elsewhere, in the better of the two orders of folds. The layer takes ``max(array, traffic /
-bandwidth of each memory)``.
+and again for each fold elsewhere, in the better of the two orders of folds. Array and slowest memory work side by side, a
+fold ahead or one after the other, as the profile's ``overlap`` says.
+
+SCALE-Sim gives a convolution an output more along each side where its stride leaves a rest; here it has what the model has.
 
 Source: SCALE-Sim 3.0.0, compute traces (cycles); traffic of the main memory is fxsim's own.
 """
@@ -27,8 +29,8 @@ Source: SCALE-Sim 3.0.0, compute traces (cycles); traffic of the main memory is 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fxsim.cost.energy import parts
-from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, memory_cycles
+from fxsim.cost.energy import HOST, parts
+from fxsim.cost.layer import Estimate, Flow, binding, ceil_div, input_footprint_bytes, joined, memory_cycles
 from fxsim.cost.profiles import Systolic
 from fxsim.model.work import Geometry, Work
 
@@ -163,7 +165,7 @@ def cost(work: Work, p: Systolic) -> Estimate:
     compute = max(least, f.cycles * gemm.groups) * repeats
     flows = _flows(gemm, f, p, work)
     per_memory = memory_cycles(flows, p.bytes_per_cycle)
-    cycles = max(compute, *per_memory.values())
-    energy = [*parts(work, p, flows, cycles, repeats), ("host_pj", 0.0)]
+    cycles = joined(compute, max(per_memory.values()), p.overlap, f.rows * f.columns * gemm.groups)
+    energy = [*parts(work, p, flows, cycles, repeats), (HOST, 0.0)]
     bound = binding(compute, per_memory)
     return Estimate(p.name, cycles, compute, max(per_memory.values()), bound, tuple(flows), tuple(energy))

@@ -1,4 +1,4 @@
-"""A profile as TOML text, such as :func:`fxsim.cost.profiles.load` reads."""
+"""A profile or an evidence file as TOML text, such as :func:`fxsim.cost.profiles.load` reads."""
 
 import json
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ import msgspec
 from fxsim.cost.quantity import Constant
 
 
-def dump(profile: msgspec.Struct) -> str:
-    """The text of a profile: plain keys first, then its tables."""
+def dump(profile: msgspec.Struct | Mapping[str, Any]) -> str:
+    """The text of a profile, or of other tables: plain keys first, then its tables."""
     lines: list[str] = []
-    _table(_fields(profile), "", lines)
+    _table(_fields(profile) if isinstance(profile, msgspec.Struct) else profile, "", lines)
     return "\n".join(lines) + "\n"
 
 

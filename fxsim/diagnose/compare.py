@@ -1,46 +1,29 @@
 """Holds a simulation against a dump, tensor by tensor and bit by bit."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from fxsim.diagnose.dumps import META, by_tensor
-from fxsim.errors import DumpError
-from fxsim.files import load_arrays
-from fxsim.model.graph import Graph, Tensor
+from fxsim.diagnose.dumps import Dump, load, source_of
+from fxsim.diagnose.matching import reused
+from fxsim.diagnose.measures import Row, row
+from fxsim.errors import DumpError, FxsimError
+from fxsim.files import atomic_write
+from fxsim.model.graph import Graph
 from fxsim.model.qtype import Array
-from fxsim.sim.trace import Trace
+from fxsim.sim.plan import Plan
+from fxsim.sim.trace import Trace, computed
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fxsim.diagnose.explain import Explanation
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One tensor of a comparison. Differences are dump minus fxsim, in LSB (for float32: in units in the last place)."""
-
-    layer: int
-    """index of the layer that makes the tensor; -1 for an input"""
-    op: str
-    tensor: int
-    name: str
-    elements: int
-    mismatches: int
-    exact: float
-    """share of equal elements, 0..1"""
-    max_lsb: int
-    """greatest absolute difference"""
-    bias_lsb: float
-    """mean signed difference"""
-    histogram: dict[int, int]
-    """difference -> elements, zero left out"""
-    first_index: tuple[int, ...] | None
-    """index of the first differing element in C order"""
+Mode = Literal["entire", "single"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +60,11 @@ class Comparison:
     numerics: str
     not_in_dump: tuple[int, ...] = field(default=(), repr=False)
     """computed tensors of which the dump says nothing"""
+    mode: Mode = "entire"
+    notes: tuple[str, ...] = ()
+    """how the dump was read, and causes that are none of arithmetic: reused memory, runs that differ"""
+    maps: dict[int, Array] = field(default_factory=dict, repr=False)
+    """tensor that differs -> in how many inferences each of its elements does"""
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -100,105 +88,103 @@ class Comparison:
         """Elements that differ."""
         return sum(r.mismatches for r in self.rows)
 
+    def to_html(self, path: str | os.PathLike[str], explanation: "Explanation | None" = None) -> Path:
+        """Writes one page with tables, heat maps, histograms and, if given, what :func:`fxsim.explain` found.
 
-def compare(trace: Trace, dump: "str | os.PathLike[str] | Mapping[str, Any] | Trace") -> Comparison:
+        Raises:
+            OutputError: if the file cannot be written.
+        """
+        from fxsim.report.diagnosis_page import page
+
+        return atomic_write(path, page(self, explanation).encode())
+
+
+def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None = None) -> Comparison:
     """How a device's values differ from the simulation's, for every tensor that the dump holds.
 
     Args:
         trace: the simulation; tensors that it did not keep are recomputed.
-        dump: an ``.npz`` file, a dict of arrays, or another trace (see :mod:`fxsim.diagnose.dumps` for the keys).
+        dump: a file or folder (:data:`fxsim.diagnose.formats.READERS` lists the formats), a dict of arrays, or another
+            trace. Keys name tensors: ``output_<n>``, ``input_<n>``, ``tensor_<index>``, or their own names; where none
+            does, size and content decide, and ``notes`` say so.
+        mode: ``"entire"``: what fxsim computes from the model's inputs, so that a difference lives on in later layers;
+            ``"single"``: each layer is given the device's own inputs, so that it is judged alone. Layers whose inputs the
+            dump lacks, and those with memory, are left out then.
+        again: another dump of the same run; tensors in which the two differ are not compared.
 
     Raises:
-        DumpError: if the dump cannot be read, names no tensor of the model, or has another shape or type.
+        DumpError: if the dump cannot be read, fits no tensor of the model, or has another size.
     """
-    graph = trace.graph
-    if isinstance(dump, Trace):
-        source, theirs = "trace", dict(dump.kept)
-        _same_model(graph, dump.graph.sha256, source)
-    else:
-        source = "dump" if isinstance(dump, Mapping) else os.fspath(dump)
-        arrays = dump if isinstance(dump, Mapping) else load_arrays(dump)
-        _same_model(graph, _digest(arrays.get(META)), source)
-        theirs = by_tensor(graph, arrays, source)
-    order = _order(graph)
-    keys = sorted(theirs, key=lambda i: (order.get(i, (-1, ""))[0], i))
-    ours = trace.tensors(keys)
-    rows, first = [], None
-    for i in keys:
-        t, (layer, op) = graph.tensors[i], order.get(i, (-1, ""))
-        if i not in ours:
-            raise DumpError(f"{source}: tensor {i} {t.name!r} holds no values")
-        mine, other = _aligned(ours[i], theirs[i], t, source)
-        difference = _lsb(mine, other)
-        rows.append(_row(t, layer, op, difference))
-        if first is None and rows[-1].first_index is not None:
-            at = rows[-1].first_index
-            first = Divergence(
-                layer, op, i, t.name, at, mine[at].item(), other[at].item(), rows[-1].mismatches, rows[-1].elements
-            )
-    missing = tuple(i for i in order if i not in theirs)
-    return Comparison(tuple(rows), first, trace.plan.numerics.name, missing)
-
-
-def _digest(meta: Any) -> str:  # noqa: ANN401
-    """The model digest in a saved trace's provenance; empty for dumps of other makers."""
-    try:
-        return str(json.loads(str(meta))["model_sha256"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _same_model(graph: Graph, sha256: str, source: str) -> None:
-    if sha256 and graph.sha256 and sha256 != graph.sha256:
-        raise DumpError(
-            f"{source}: was made from another model (sha256 {sha256[:12]}..., {graph.name} has {graph.sha256[:12]}...)"
-        )
-
-
-def _order(graph: Graph) -> dict[int, tuple[int, str]]:
-    return {i: (n.index, n.op) for n in graph.nodes for i in n.outputs if graph.tensors[i].qtype.kind != "resource"}
-
-
-def _aligned(mine: Array, other: Array, t: Tensor, source: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """The dump's array in the simulation's shape: axes of size 1 may be missing or extra, nothing else."""
-    if other.dtype != mine.dtype:
-        raise DumpError(f"{source}: tensor {t.index} {t.name!r} is {other.dtype}; allowed: {mine.dtype}")
-    if [s for s in other.shape if s != 1] != [s for s in mine.shape if s != 1]:
-        raise DumpError(
-            f"{source}: tensor {t.index} {t.name!r} has shape {list(other.shape)}; allowed: {list(mine.shape)}"
-        )
-    return np.asarray(mine), np.asarray(other).reshape(mine.shape)
-
-
-def _lsb(mine: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """``other - mine`` in LSB: integers as they are, float32 by their place among all floats. NaN equals NaN."""
-    if mine.dtype.kind != "f":
-        return other.astype(np.int64) - mine.astype(np.int64)
-    return np.where(np.isnan(mine) & np.isnan(other), 0, _place(other) - _place(mine))
-
-
-def _place(x: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    bits = np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64)
-    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
-
-
-def _row(t: Tensor, layer: int, op: str, difference: npt.NDArray[np.int64]) -> Row:
-    flat = difference.reshape(-1)
-    wrong = np.flatnonzero(flat)
-    values, counts = np.unique(flat[wrong], return_counts=True)
-    histogram = {int(v): int(c) for v, c in zip(values, counts, strict=True)}
-    first = tuple(int(i) for i in np.unravel_index(wrong[0], difference.shape)) if wrong.size else None
-    n = flat.size
-    return Row(
-        layer,
-        op,
-        t.index,
-        t.name,
-        n,
-        int(wrong.size),
-        1.0 - wrong.size / n if n else 1.0,
-        int(np.abs(values).max()) if wrong.size else 0,
-        float(flat.mean()) if n else 0.0,
-        histogram,
-        first,
+    if mode not in ("entire", "single"):
+        raise FxsimError(f"compare: mode is {mode!r}; allowed: 'entire', 'single'")
+    graph, source = trace.graph, source_of(dump)
+    matched = load(trace, dump)
+    notes = list(matched.notes)
+    theirs = dict(matched.arrays)
+    if again is not None:
+        for i in _unsteady(theirs, load(trace, again).arrays):
+            notes.append(f"tensor {i} {graph.tensors[i].name!r} differs between two runs: left out")
+            del theirs[i]
+    made = {i: (n.index, n.op) for n in graph.nodes for i in n.outputs if graph.tensors[i].qtype.kind != "resource"}
+    ours = single(trace, theirs) if mode == "single" else trace.tensors(theirs)
+    if mode == "single" and not ours:
+        raise DumpError(f"{source}: holds no layer's inputs together with its outputs; mode 'single' needs both")
+    rows, first, maps = [], None, {}
+    for i in sorted(ours, key=lambda i: (made.get(i, (-1, ""))[0], i)):
+        layer, op = made.get(i, (-1, ""))
+        r = row(graph.tensors[i], layer, op, ours[i], theirs[i])
+        rows.append(r)
+        if r.mismatches:
+            shape = graph.tensors[i].shape
+            maps[i] = (ours[i] != theirs[i]).reshape(-1, *shape).sum(axis=0)
+        if first is None and r.first_index is not None:
+            got, expected = ours[i][r.first_index].item(), theirs[i][r.first_index].item()
+            first = Divergence(layer, op, i, r.name, r.first_index, got, expected, r.mismatches, r.elements)
+    wrong = [r.tensor for r in rows if r.exact < 0.5]
+    if wrong and mode == "entire":
+        notes += reused(graph, theirs, trace.tensors(computed(graph)), wrong)
+    return Comparison(
+        tuple(rows), first, trace.plan.numerics.name, tuple(i for i in made if i not in ours), mode, tuple(notes), maps
     )
+
+
+def _unsteady(first: Mapping[int, Array], second: Mapping[int, Array]) -> list[int]:
+    return [i for i, v in first.items() if i in second and v.tobytes() != second[i].tobytes()]
+
+
+def single(trace: Trace, theirs: Mapping[int, Array]) -> dict[int, Array]:
+    """What each layer of the simulation makes of the device's own inputs, for the outputs that the dump holds."""
+    graph, plan, count = trace.graph, trace.plan, trace.batch.count
+    if not isinstance(plan, Plan):
+        raise FxsimError(f"compare: mode 'single' needs an engine's arithmetic; got {plan.numerics.name!r}")
+    workspace = plan.workspace()
+    views = {alias: source for alias, source in plan.views.items() if alias in theirs and source in theirs}
+    result = {i: theirs[source].reshape(theirs[i].shape) for i, source in views.items()}
+    given: dict[int, Array] = {}
+
+    def inference(i: int) -> Array | None:
+        """Tensor ``i`` as ``(count, *shape)``; None if the dump lacks it."""
+        if i not in theirs and plan.views.get(i) in theirs:
+            i = plan.views[i]
+        if i not in theirs:
+            return None
+        return given.setdefault(i, theirs[i].reshape(count, *graph.tensors[i].shape))
+
+    for step in plan.steps:
+        if step.remembers or not any(i in theirs for i in step.outputs):
+            continue
+        ins = {i: None if graph.tensors[i].constant else inference(i) for i in step.inputs}
+        if any(v is None and not graph.tensors[i].constant for i, v in ins.items()):
+            continue
+        made = [np.empty((count, *graph.tensors[i].shape), graph.tensors[i].qtype.dtype) for i in step.outputs]
+        for n in range(count):
+            values = [workspace.values[i] if (v := ins[i]) is None else _shaped(v[n], graph, i) for i in step.inputs]
+            step.run(workspace, values, [m[n] for m in made])
+        for i, m in zip(step.outputs, made, strict=True):
+            if i in theirs:
+                result[i] = m.reshape(theirs[i].shape)
+    return result
+
+
+def _shaped(v: Array, graph: Graph, i: int) -> Array:
+    return v.reshape(graph.tensors[i].shape)

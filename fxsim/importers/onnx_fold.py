@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,25 @@ def _divide(a: Array, b: Array) -> Array:
     return np.trunc(np.divide(a, np.where(b == 0, 1, b))).astype(a.dtype)
 
 
-_INTEGER: dict[str, Callable[[Array, Array], Array]] = {
+_WHOLE: dict[str, Callable[..., Array]] = {
     "Add": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,
     "Div": _divide,
-    "Min": np.minimum,
-    "Max": np.maximum,
+    "Min": lambda *xs: reduce(np.minimum, xs),
+    "Max": lambda *xs: reduce(np.maximum, xs),
+    "Mod": lambda a, b: np.mod(a, np.where(b == 0, 1, b)),
+    "Equal": np.equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "Not": np.logical_not,
+    "Where": np.where,
 }
+"""functions of whole numbers and of flags"""
 
 
 def folded(spec: OnnxSpec, inputs: Operands, attributes: Attributes, options: dict[str, Any]) -> Array | None:
@@ -45,13 +57,13 @@ def folded(spec: OnnxSpec, inputs: Operands, attributes: Attributes, options: di
         return None
     if spec.move is not None and len(data) == len(inputs):
         return _fixed(np.array(spec.move(inputs, attributes, 1)(data)[0]))
-    if x.qtype.kind != "int":
+    if any(t is not None and t.qtype.kind not in ("int", "bool") for t in inputs):
         return None
-    if isinstance(attributes, Cast) and attributes.to.kind == "int":
+    if isinstance(attributes, Cast) and attributes.to.kind in ("int", "bool"):
         return _fixed(data[0].astype(attributes.to.dtype))
-    if spec.name in _INTEGER and len(data) == 2:
+    if spec.name in _WHOLE:
         with np.errstate(over="ignore"):
-            return _fixed(np.asarray(_INTEGER[spec.name](data[0], data[1])))
+            return _fixed(np.asarray(_WHOLE[spec.name](*data)))
     return None
 
 

@@ -6,21 +6,25 @@ the model floor knows one form only. An attribute that nobody asks for is refuse
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, get_args
 
 from fxsim.errors import ModelError, UnsupportedOp, listed
+from fxsim.importers.onnx_tensor import constant
 from fxsim.model.ops.base import Attributes
 from fxsim.model.ops.layout import Axis
-from fxsim.model.ops.onnx_conv import AutoPad, OnnxConv
+from fxsim.model.ops.onnx_conv import AutoPad, OnnxConv, OnnxConvTranspose
 from fxsim.model.ops.onnx_dense import Gemm
 from fxsim.model.ops.onnx_layout import OnnxReshape, Pad, Permutation
-from fxsim.model.ops.onnx_pointwise import Alpha, BatchNorm
+from fxsim.model.ops.onnx_make import Blocks, Fill, Triangle
+from fxsim.model.ops.onnx_pointwise import Alpha, BatchNorm, Modulo, OnnxGelu
 from fxsim.model.ops.onnx_pool import GlobalPool, OnnxPool
 from fxsim.model.ops.onnx_quantize import Cast, Linear, MultiThreshold, Quant
-from fxsim.model.ops.onnx_reduce import LayerNorm, ReduceAxes, Softmax
-from fxsim.model.qtype import QType
+from fxsim.model.ops.onnx_reduce import ArgAxis, GroupNorm, LayerNorm, LpNorm, ReduceAxes, RunningSum, Softmax
+from fxsim.model.ops.onnx_resize import Mode, Nearest, OnnxResize, Place
+from fxsim.model.qtype import Array, QType, Shape
 
 Values = Sequence[int] | Sequence[float]
+T = TypeVar("T", bound=str)
 
 
 class TypeOf(Protocol):
@@ -74,6 +78,14 @@ class Options:
             raise ModelError(f"attribute {name} holds other things than whole numbers")
         return tuple(value)
 
+    def tensor(self, name: str) -> "tuple[QType, Shape, Array] | None":
+        """Type, shape and values of a tensor, or None where the attribute is absent."""
+        self.asked.add(name)
+        value = self.values.get(name)
+        if value is not None and not hasattr(value, "data_type"):
+            raise ModelError(f"attribute {name} is of type {type(value).__name__}; allowed: a tensor")
+        return None if value is None else constant(value, f"attribute {name}")
+
     def flag(self, name: str, default: bool) -> bool:
         """A 0 or a 1."""
         return bool(self.whole(name, default))
@@ -96,12 +108,17 @@ class Options:
             )
 
 
-def _auto_pad(o: Options) -> AutoPad:
-    got = o.text("auto_pad", "NOTSET") or "NOTSET"
-    for known in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
+def _choice(o: Options, name: str, default: T, allowed: tuple[T, ...]) -> T:
+    """One of the strings that the attribute may be."""
+    got = o.text(name, default) or default
+    for known in allowed:
         if got == known:
             return known
-    raise ModelError(f"auto_pad is {got!r}; allowed: 'NOTSET', 'SAME_UPPER', 'SAME_LOWER', 'VALID'")
+    raise UnsupportedOp(f"{name} is {got!r}; supported: {listed(allowed)}")
+
+
+def _auto_pad(o: Options) -> AutoPad:
+    return _choice(o, "auto_pad", "NOTSET", get_args(AutoPad))
 
 
 def _window(o: Options) -> dict[str, Any]:
@@ -118,6 +135,12 @@ def _conv(o: Options) -> Attributes:
     if o.whole("channels_last", 0):
         raise UnsupportedOp("channels_last is 1; supported: 0")
     return OnnxConv(**_window(o), group=o.whole("group", 1))
+
+
+def _conv_transpose(o: Options) -> Attributes:
+    return OnnxConvTranspose(
+        **_window(o), group=o.whole("group", 1), extra=o.wholes("output_padding"), shape=o.wholes("output_shape")
+    )
 
 
 def _pool(o: Options) -> Attributes:
@@ -226,7 +249,53 @@ def _axis(default: int) -> Callable[[Options], Attributes]:
     return lambda o: Axis(axis=o.whole("axis", default))
 
 
+def _resize(o: Options) -> Attributes:
+    if o.opset < 11:
+        raise UnsupportedOp(f"Resize of opset {o.opset} is not supported; supported: 11 and later")
+    o.real("extrapolation_value", 0.0)
+    for name, default in (("antialias", 0), ("keep_aspect_ratio_policy", "stretch")):
+        if o.values.get(name, default) not in (default, b"stretch"):
+            raise UnsupportedOp(f"{name} is {o.values[name]!r}; supported: {default!r}")
+        o.asked.add(name)
+    return OnnxResize(
+        _choice(o, "mode", "nearest", get_args(Mode)),
+        _choice(o, "coordinate_transformation_mode", "half_pixel", get_args(Place)),
+        _choice(o, "nearest_mode", "round_prefer_floor", get_args(Nearest)),
+        o.wholes("axes"),
+        o.real("cubic_coeff_a", -0.75),
+        o.flag("exclude_outside", False),
+    )
+
+
+def _fill(o: Options) -> Attributes:
+    value = o.tensor("value")
+    if value is None:
+        return Fill()
+    qtype, _, data = value
+    if data.size != 1:
+        raise ModelError(f"attribute value holds {data.size} values; allowed: 1")
+    return Fill(data.reshape(()).item(), qtype)
+
+
+def _blocks(o: Options) -> Attributes:
+    return Blocks(o.whole("blocksize", 0), o.text("mode", "DCR") == "CRD")
+
+
+def _group_norm(o: Options) -> Attributes:
+    if o.whole("stash_type", 1) != 1:
+        raise UnsupportedOp(f"stash_type is {o.whole('stash_type', 1)}; supported: 1 (float32)")
+    return GroupNorm(o.whole("num_groups", 0), o.real("epsilon", 1e-5), o.opset < 21)
+
+
+def _arg(o: Options) -> Attributes:
+    return ArgAxis(o.whole("axis", 0), o.flag("keepdims", True), o.flag("select_last_index", False))
+
+
 _REDUCE = _reduce(18)
+_REDUCED = (
+    *("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"),
+    *("ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"),
+)
 CONVERT: dict[str, Callable[[Options], Attributes]] = {
     **dict.fromkeys(("Conv", "QLinearConv", "ConvInteger"), _conv),
     **dict.fromkeys(("MaxPool", "AveragePool", "QLinearAveragePool"), _pool),
@@ -240,7 +309,19 @@ CONVERT: dict[str, Callable[[Options], Attributes]] = {
     "MultiThreshold": _thresholds,
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
     "QLinearSoftmax": _qlinear_softmax,
-    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin"), _REDUCE),
+    **dict.fromkeys(_REDUCED, _REDUCE),
+    "ConvTranspose": _conv_transpose,
+    "Resize": _resize,
+    "ConstantOfShape": _fill,
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _blocks),
+    "Trilu": lambda o: Triangle(o.flag("upper", True)),
+    **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
+    "CumSum": lambda o: RunningSum(o.flag("exclusive", False), o.flag("reverse", False)),
+    "LpNormalization": lambda o: LpNorm(o.whole("axis", -1), o.whole("p", 2)),
+    "GroupNormalization": _group_norm,
+    "InstanceNormalization": lambda o: GroupNorm(0, o.real("epsilon", 1e-5)),
+    "Gelu": lambda o: OnnxGelu(_choice(o, "approximate", "none", ("none", "tanh")) == "tanh"),
+    "Mod": lambda o: Modulo(o.flag("fmod", False)),
     "ReduceSum": _reduce(13),
     **dict.fromkeys(("Squeeze", "Unsqueeze"), _axes),
     "Split": _split,
@@ -250,7 +331,8 @@ CONVERT: dict[str, Callable[[Options], Attributes]] = {
     "BatchNormalization": _norm,
     "LayerNormalization": _layer_norm,
     **dict.fromkeys(("LeakyRelu", "QLinearLeakyRelu"), _alpha(0.009999999776482582)),
-    "Elu": _alpha(1.0),
+    **dict.fromkeys(("Elu", "Celu", "ThresholdedRelu", "Swish"), _alpha(1.0)),
+    "Selu": lambda o: Alpha(o.real("alpha", 1.67326319217681884765625), o.real("gamma", 1.05070102214813232421875)),
     "HardSigmoid": _alpha(0.20000000298023224),
     "Reshape": lambda o: OnnxReshape(o.flag("allowzero", False)),
     "Transpose": lambda o: Permutation(o.wholes("perm")),

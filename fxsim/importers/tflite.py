@@ -13,13 +13,17 @@ import numpy as np
 import tflite
 
 from fxsim.errors import ModelError, UnsupportedOp
+from fxsim.importers.floats import decode
 from fxsim.importers.tflite_custom import CUSTOM, custom_attributes
-from fxsim.importers.tflite_options import OPTIONAL, OPTIONS
+from fxsim.importers.tflite_options import OPTIONS
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.ops.base import Attributes, Unread
 from fxsim.model.qtype import (
+    BFLOAT16,
     BOOL,
+    FLOAT16,
     FLOAT32,
+    FLOAT64,
     INT2,
     INT4,
     INT8,
@@ -39,7 +43,7 @@ from fxsim.model.qtype import (
 IDENTIFIER = b"TFL3"
 INT2_CODE = 19
 """``TensorType.INT2``, which the generated accessors do not name yet"""
-_TYPES: dict[int, QType] = {
+TYPES: dict[int, QType] = {
     tflite.TensorType.FLOAT32: FLOAT32,
     tflite.TensorType.INT32: INT32,
     tflite.TensorType.UINT8: UINT8,
@@ -52,14 +56,16 @@ _TYPES: dict[int, QType] = {
     tflite.TensorType.UINT16: UINT16,
     tflite.TensorType.UINT32: UINT32,
     tflite.TensorType.UINT64: UINT64,
-    tflite.TensorType.FLOAT16: QType(16, kind="float"),
-    tflite.TensorType.FLOAT64: QType(64, kind="float"),
+    tflite.TensorType.FLOAT16: FLOAT16,
+    tflite.TensorType.FLOAT64: FLOAT64,
+    tflite.TensorType.BFLOAT16: BFLOAT16,
     tflite.TensorType.STRING: QType(8, kind="string"),
     tflite.TensorType.COMPLEX64: QType(64, kind="complex"),
     tflite.TensorType.COMPLEX128: QType(128, kind="complex"),
     tflite.TensorType.VARIANT: QType(8, kind="variant"),
     INT2_CODE: INT2,
 }
+"""``TensorType`` -> type"""
 _TYPE_NAMES = {v: k for k, v in vars(tflite.TensorType).items() if isinstance(v, int)}
 _OP_NAMES = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
 _BROKEN = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError, KeyError, UnicodeError)
@@ -144,10 +150,10 @@ class _File:
     def _tensor(self, t: Any, index: int) -> Tensor:
         name = _text(t.Name())
         where = f"{self.name}: tensor {index} {name!r}"
-        qtype = _TYPES.get(t.Type())
+        qtype = TYPES.get(t.Type())
         if qtype is None:
             got = _TYPE_NAMES.get(t.Type(), f"type code {t.Type()}")
-            allowed = ", ".join(sorted(q.name for q in _TYPES.values()))
+            allowed = ", ".join(sorted(q.name for q in TYPES.values()))
             raise UnsupportedOp(f"{where} is {got}; supported: {allowed}")
         if t.Sparsity() is not None:
             raise UnsupportedOp(f"{where} is stored sparse; supported: dense")
@@ -198,6 +204,8 @@ class _File:
             lefts = range(8 - qtype.bits, -1, -qtype.bits)
             shifted = np.stack([raw << left for left in lefts], axis=-1).view(np.int8)
             data = shifted.reshape(-1)[:elements] >> (8 - qtype.bits)
+        elif qtype.kind == "float":
+            data = decode(raw, qtype)
         else:
             data = raw.view(qtype.dtype.newbyteorder("<")) if qtype.kind != "bool" else raw != 0
         data = data.reshape(shape)
@@ -242,17 +250,17 @@ class _File:
     def _attributes(self, name: str, op: Any, where: str) -> Attributes:
         if name not in OPTIONS:
             return Attributes()
-        type_name, convert = OPTIONS[name]
-        kind: int = getattr(tflite.BuiltinOptions, type_name)
+        found = OPTIONS[name]
+        kind: int = getattr(tflite.BuiltinOptions, found.table)
         table = op.BuiltinOptions()
-        if table is None and name in OPTIONAL:
-            return OPTIONAL[name]
+        if table is None and found.optional:
+            return found.attributes()
         if table is None or op.BuiltinOptionsType() != kind:
-            raise ModelError(f"{where} has options of type {op.BuiltinOptionsType()}; allowed: {kind} ({type_name})")
-        options = getattr(tflite, type_name)()
+            raise ModelError(f"{where} has options of type {op.BuiltinOptionsType()}; allowed: {kind} ({found.table})")
+        options = getattr(tflite, found.table)()
         options.Init(table.Bytes, table.Pos)
         self.budget.spend(1)
         try:
-            return convert(options, self.budget.spend)
+            return found.read(options, self.budget.spend)
         except UnsupportedOp as e:
             raise UnsupportedOp(f"{where}: {e}") from None

@@ -1,9 +1,10 @@
-"""The options tables of ``.tflite`` operators, each turned into the attributes of the model floor.
+"""The options tables of ``.tflite`` operators and the attributes of the model floor: one table for reading and writing.
 
 An op that is not listed here has no options that change its result.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 import tflite
@@ -27,13 +28,16 @@ from fxsim.model.ops.state import CallOnce, VarHandle
 from fxsim.model.ops.transpose_conv import TransposeConv
 
 Spend = Callable[[int], int]
-Convert = Callable[[Any, Spend], Attributes]
+T = TypeVar("T")
 
 ACTIVATIONS: dict[int, Activation] = {getattr(tflite.ActivationFunctionType, a): a for a in get_args(Activation)}
 PADDINGS: dict[int, Padding] = {tflite.Padding.SAME: "SAME", tflite.Padding.VALID: "VALID"}
-
-
-T = TypeVar("T")
+_BIAS_TYPES: dict[int, BiasType] = {
+    tflite.TensorType.FLOAT32: "",  # the schema's default: not said
+    tflite.TensorType.INT32: "int32",
+    tflite.TensorType.INT64: "int64",
+}
+_MIRROR = {tflite.MirrorPadMode.REFLECT: "REFLECT", tflite.MirrorPadMode.SYMMETRIC: "SYMMETRIC"}
 
 
 def choice(table: dict[int, T], code: int, what: str) -> T:
@@ -43,121 +47,150 @@ def choice(table: dict[int, T], code: int, what: str) -> T:
     return table[code]
 
 
-def _activation(o: Any) -> Activation:
-    return choice(ACTIVATIONS, o.FusedActivationFunction(), "fused activation")
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one value lies in an options table."""
+
+    read: Callable[[Any, str, Spend], Any]
+    """options, name of the accessor, budget -> value of the attribute"""
+    write: Callable[[Any], Any] = lambda value: value
+    """value of the attribute -> a number, bytes (a string) or a list of integers (a vector)"""
 
 
-def _window(o: Any) -> dict[str, Any]:
-    return {
-        "activation": _activation(o),
-        "stride_h": o.StrideH(),
-        "stride_w": o.StrideW(),
-        "padding": choice(PADDINGS, o.Padding(), "padding"),
-    }
+def _read_numbers(o: Any, name: str, spend: Spend) -> tuple[int, ...]:
+    return tuple(getattr(o, name)(i) for i in range(spend(getattr(o, f"{name}Length")())))
 
 
-def _bias_type(o: Any) -> BiasType:
-    table: dict[int, BiasType] = {
-        tflite.TensorType.FLOAT32: "",  # the schema's default: not said
-        tflite.TensorType.INT32: "int32",
-        tflite.TensorType.INT64: "int64",
-    }
-    return choice(table, o.QuantizedBiasType(), "quantized bias type")
+def _read_text(o: Any, name: str, spend: Spend) -> str:
+    text = (getattr(o, name)() or b"").decode("utf-8", "replace")
+    spend(len(text))
+    return text
 
 
-def _conv(o: Any, spend: Spend) -> Conv2D:
-    declared: BiasType = _bias_type(o) if isinstance(o, tflite.Conv2DOptions) else ""
-    return Conv2D(**_window(o), dilation_h=o.DilationHFactor(), dilation_w=o.DilationWFactor(), bias_type=declared)
+def _one_of(table: dict[int, T], what: str) -> Kind:
+    """A code of ``table``; what it stands for may be no code at all (explicit padding)."""
+
+    def write(value: T) -> int:
+        codes = {v: k for k, v in table.items()}
+        if value not in codes:
+            raise UnsupportedOp(f"{what} is {value}; a .tflite file can hold: {listed(codes)}")
+        return codes[value]
+
+    return Kind(lambda o, name, spend: choice(table, getattr(o, name)(), what), write)
 
 
-def _transpose_conv(o: Any, spend: Spend) -> TransposeConv:
-    return TransposeConv(**_window(o), bias_type=_bias_type(o))
+WHOLE = Kind(lambda o, name, spend: getattr(o, name)())
+FLAG = Kind(lambda o, name, spend: bool(getattr(o, name)()))
+NUMBERS = Kind(_read_numbers, list)
+TEXT = Kind(_read_text, lambda value: value.encode())
 
 
-def _pool(o: Any, spend: Spend) -> Pool2D:
-    return Pool2D(**_window(o), kernel_h=o.FilterHeight(), kernel_w=o.FilterWidth())
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value: the schema's accessor, the attribute, how it lies."""
+
+    name: str
+    attribute: str
+    kind: Kind = WHOLE
 
 
-def _dense(o: Any, spend: Spend) -> FullyConnected:
-    if o.WeightsFormat() != 0:
-        raise UnsupportedOp(f"weights_format is {o.WeightsFormat()}; supported: 0 (default)")
-    return FullyConnected(_activation(o), bool(o.KeepNumDims()), _bias_type(o), bool(o.AsymmetricQuantizeInputs()))
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of an op: the schema's table, the attributes' type, the values."""
+
+    table: str
+    attributes: type[Attributes]
+    fields: tuple[Field, ...] = ()
+    optional: bool = False
+    """the table may be absent; the attributes are then the type's defaults"""
+    zero: tuple[str, ...] = ()
+    """accessors that must be 0"""
+
+    def read(self, o: Any, spend: Spend) -> Attributes:
+        """The attributes in the options ``o``.
+
+        Raises:
+            UnsupportedOp: on a value that fxsim lacks.
+        """
+        for name in self.zero:
+            if getattr(o, name)() != 0:
+                raise UnsupportedOp(f"{name} is {getattr(o, name)()}; supported: 0 (default)")
+        return self.attributes(**{f.attribute: f.kind.read(o, f.name, spend) for f in self.fields})
+
+    def write(self, attributes: Attributes) -> dict[str, Any]:
+        """What stands in the table, by accessor.
+
+        Raises:
+            UnsupportedOp: on a value that the format cannot hold.
+        """
+        return {f.name: f.kind.write(getattr(attributes, f.attribute)) for f in self.fields}
 
 
-def _lstm(o: Any, spend: Spend) -> SequenceLstm:
-    return SequenceLstm(_activation(o), o.CellClip(), o.ProjClip(), bool(o.TimeMajor()))
-
-
-def _reshape(o: Any, spend: Spend) -> Reshape:
-    return Reshape(tuple(o.NewShape(i) for i in range(spend(o.NewShapeLength()))))
-
-
-def _squeeze(o: Any, spend: Spend) -> Squeeze:
-    return Squeeze(tuple(o.SqueezeDims(i) for i in range(spend(o.SqueezeDimsLength()))))
-
-
-def _resize(o: Any, spend: Spend) -> Resize:
-    return Resize(bool(o.AlignCorners()), bool(o.HalfPixelCenters()))
-
-
-def _mirror(o: Any, spend: Spend) -> MirrorPad:
-    return MirrorPad("REFLECT" if o.Mode() == tflite.MirrorPadMode.REFLECT else "SYMMETRIC")
-
-
-def _slice(o: Any, spend: Spend) -> StridedSlice:
-    return StridedSlice(
-        o.BeginMask(), o.EndMask(), o.EllipsisMask(), o.NewAxisMask(), o.ShrinkAxisMask(), bool(o.Offset())
-    )
-
-
-def _handle(o: Any, spend: Spend) -> VarHandle:
-    names = [(s or b"").decode("utf-8", "replace") for s in (o.Container(), o.SharedName())]
-    spend(sum(map(len, names)))
-    return VarHandle(*names)
-
-
-def _sum(o: Any, spend: Spend) -> Sum:
-    return Sum(_activation(o), bool(o.PotScaleInt16()))
-
-
+_ACTIVATION = Field("FusedActivationFunction", "activation", _one_of(ACTIVATIONS, "fused activation"))
+_BIAS = Field("QuantizedBiasType", "bias_type", _one_of(_BIAS_TYPES, "quantized bias type"))
+_STRIDES = (Field("StrideH", "stride_h"), Field("StrideW", "stride_w"))
+_WINDOW = (_ACTIVATION, *_STRIDES, Field("Padding", "padding", _one_of(PADDINGS, "padding")))
+_DILATED = (*_WINDOW, Field("DilationHFactor", "dilation_h"), Field("DilationWFactor", "dilation_w"))
+_POOL = (*_WINDOW, Field("FilterHeight", "kernel_h"), Field("FilterWidth", "kernel_w"))
+_DENSE = (
+    _ACTIVATION,
+    Field("KeepNumDims", "keep_dims", FLAG),
+    _BIAS,
+    Field("AsymmetricQuantizeInputs", "asymmetric", FLAG),
+)
+_LSTM = (
+    _ACTIVATION, Field("CellClip", "cell_clip"), Field("ProjClip", "proj_clip"), Field("TimeMajor", "time_major", FLAG),
+)  # fmt: skip
+_SUM = (_ACTIVATION, Field("PotScaleInt16", "pot_scale_int16", FLAG))
+_RESIZE = (Field("AlignCorners", "align_corners", FLAG), Field("HalfPixelCenters", "half_pixel_centers", FLAG))
+_SLICE = (
+    Field("BeginMask", "begin_mask"), Field("EndMask", "end_mask"), Field("EllipsisMask", "ellipsis_mask"),
+    Field("NewAxisMask", "new_axis_mask"), Field("ShrinkAxisMask", "shrink_axis_mask"), Field("Offset", "offset", FLAG),
+)  # fmt: skip
+_AXIS, _BLOCK = (Field("Axis", "axis"),), (Field("BlockSize", "size"),)
 _REDUCTIONS = ("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL")
-OPTIONS: dict[str, tuple[str, Convert]] = {
-    "CONV_2D": ("Conv2DOptions", _conv),
-    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", _conv),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", _dense),
-    "TRANSPOSE_CONV": ("TransposeConvOptions", _transpose_conv),
-    "SVDF": ("SVDFOptions", lambda o, spend: Svdf(_activation(o), o.Rank())),
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": ("UnidirectionalSequenceLSTMOptions", _lstm),
-    "BATCH_MATMUL": ("BatchMatMulOptions", lambda o, spend: BatchMatMul(bool(o.AdjX()), bool(o.AdjY()))),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", _pool),
-    "MAX_POOL_2D": ("Pool2DOptions", _pool),
-    **{op: ("ReducerOptions", lambda o, spend: Reduce(bool(o.KeepDims()))) for op in _REDUCTIONS},
-    "CUMSUM": ("CumsumOptions", lambda o, spend: CumSum(bool(o.Exclusive()), bool(o.Reverse()))),
-    "ADD": ("AddOptions", _sum),
-    "SUB": ("SubOptions", _sum),
-    "MUL": ("MulOptions", lambda o, spend: Activated(_activation(o))),
-    "DIV": ("DivOptions", lambda o, spend: Activated(_activation(o))),
-    "LEAKY_RELU": ("LeakyReluOptions", lambda o, spend: LeakyRelu(o.Alpha())),
-    "GELU": ("GeluOptions", lambda o, spend: Gelu(bool(o.Approximate()))),
-    "SOFTMAX": ("SoftmaxOptions", lambda o, spend: Softmax(o.Beta())),
-    "L2_NORMALIZATION": ("L2NormOptions", lambda o, spend: Activated(_activation(o))),
-    "CONCATENATION": ("ConcatenationOptions", lambda o, spend: Axis(_activation(o), o.Axis())),
-    "PACK": ("PackOptions", lambda o, spend: Axis("NONE", o.Axis())),
-    "UNPACK": ("UnpackOptions", lambda o, spend: Axis("NONE", o.Axis())),
-    "SQUEEZE": ("SqueezeOptions", _squeeze),
-    "REVERSE_SEQUENCE": ("ReverseSequenceOptions", lambda o, spend: ReverseSequence(o.SeqDim(), o.BatchDim())),
-    "STRIDED_SLICE": ("StridedSliceOptions", _slice),
-    "GATHER": ("GatherOptions", lambda o, spend: Gather(o.Axis(), o.BatchDims())),
-    "ONE_HOT": ("OneHotOptions", lambda o, spend: OneHot(o.Axis())),
-    "MIRROR_PAD": ("MirrorPadOptions", _mirror),
-    "SPACE_TO_DEPTH": ("SpaceToDepthOptions", lambda o, spend: Block(o.BlockSize())),
-    "DEPTH_TO_SPACE": ("DepthToSpaceOptions", lambda o, spend: Block(o.BlockSize())),
-    "RESIZE_BILINEAR": ("ResizeBilinearOptions", _resize),
-    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", _resize),
-    "VAR_HANDLE": ("VarHandleOptions", _handle),
-    "RESHAPE": ("ReshapeOptions", _reshape),
-    "CALL_ONCE": ("CallOnceOptions", lambda o, spend: CallOnce(o.InitSubgraphIndex())),
+OPTIONS: dict[str, Options] = {
+    "CONV_2D": Options("Conv2DOptions", Conv2D, (*_DILATED, _BIAS)),
+    "DEPTHWISE_CONV_2D": Options("DepthwiseConv2DOptions", Conv2D, _DILATED),
+    "FULLY_CONNECTED": Options("FullyConnectedOptions", FullyConnected, _DENSE, zero=("WeightsFormat",)),
+    "TRANSPOSE_CONV": Options("TransposeConvOptions", TransposeConv, (*_WINDOW, _BIAS)),
+    "SVDF": Options("SVDFOptions", Svdf, (_ACTIVATION, Field("Rank", "rank"))),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Options("UnidirectionalSequenceLSTMOptions", SequenceLstm, _LSTM),
+    "BATCH_MATMUL": Options(
+        "BatchMatMulOptions", BatchMatMul, (Field("AdjX", "adj_x", FLAG), Field("AdjY", "adj_y", FLAG))
+    ),
+    **{op: Options("Pool2DOptions", Pool2D, _POOL) for op in ("AVERAGE_POOL_2D", "MAX_POOL_2D")},
+    **{op: Options("ReducerOptions", Reduce, (Field("KeepDims", "keep_dims", FLAG),)) for op in _REDUCTIONS},
+    "CUMSUM": Options(
+        "CumsumOptions", CumSum, (Field("Exclusive", "exclusive", FLAG), Field("Reverse", "reverse", FLAG))
+    ),
+    "ADD": Options("AddOptions", Sum, _SUM),
+    "SUB": Options("SubOptions", Sum, _SUM),
+    "MUL": Options("MulOptions", Activated, (_ACTIVATION,)),
+    "DIV": Options("DivOptions", Activated, (_ACTIVATION,)),
+    "LEAKY_RELU": Options("LeakyReluOptions", LeakyRelu, (Field("Alpha", "alpha"),)),
+    "GELU": Options("GeluOptions", Gelu, (Field("Approximate", "approximate", FLAG),)),
+    "SOFTMAX": Options("SoftmaxOptions", Softmax, (Field("Beta", "beta"),)),
+    "L2_NORMALIZATION": Options("L2NormOptions", Activated, (_ACTIVATION,)),
+    "CONCATENATION": Options("ConcatenationOptions", Axis, (_ACTIVATION, *_AXIS)),
+    "PACK": Options("PackOptions", Axis, _AXIS),
+    "UNPACK": Options("UnpackOptions", Axis, _AXIS),
+    "SQUEEZE": Options("SqueezeOptions", Squeeze, (Field("SqueezeDims", "axes", NUMBERS),), optional=True),
+    "REVERSE_SEQUENCE": Options(
+        "ReverseSequenceOptions", ReverseSequence, (Field("SeqDim", "axis"), Field("BatchDim", "batch_axis"))
+    ),
+    "STRIDED_SLICE": Options("StridedSliceOptions", StridedSlice, _SLICE),
+    "GATHER": Options("GatherOptions", Gather, (*_AXIS, Field("BatchDims", "batch_dims")), optional=True),
+    "ONE_HOT": Options("OneHotOptions", OneHot, _AXIS),
+    "MIRROR_PAD": Options("MirrorPadOptions", MirrorPad, (Field("Mode", "mode", _one_of(_MIRROR, "mode")),)),
+    "SPACE_TO_DEPTH": Options("SpaceToDepthOptions", Block, _BLOCK),
+    "DEPTH_TO_SPACE": Options("DepthToSpaceOptions", Block, _BLOCK),
+    "RESIZE_BILINEAR": Options("ResizeBilinearOptions", Resize, _RESIZE),
+    "RESIZE_NEAREST_NEIGHBOR": Options("ResizeNearestNeighborOptions", Resize, _RESIZE),
+    "VAR_HANDLE": Options(
+        "VarHandleOptions", VarHandle, (Field("Container", "container", TEXT), Field("SharedName", "shared_name", TEXT))
+    ),
+    "RESHAPE": Options("ReshapeOptions", Reshape, (Field("NewShape", "new_shape", NUMBERS),), optional=True),
+    "CALL_ONCE": Options("CallOnceOptions", CallOnce, (Field("InitSubgraphIndex", "subgraph"),)),
 }
-"""op -> (options table of the schema, its conversion)"""
-OPTIONAL: dict[str, Attributes] = {"RESHAPE": Reshape(), "SQUEEZE": Squeeze(), "GATHER": Gather()}
-"""ops whose table may be absent, and what they are then"""
+"""op -> its options"""

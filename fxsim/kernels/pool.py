@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fxsim.arith.overflow import POLICIES
 from fxsim.arith.rounding import RULES, divide
 from fxsim.arith.tosa import divide_by_reciprocal
 from fxsim.kernels._jit import STAMP, kernel
@@ -19,15 +20,17 @@ DIVISIONS = {"exact": divide, "reciprocal": divide_by_reciprocal}
 
 
 @cache
-def average(rounding: str, division: str = "exact") -> Kernel:
+def average(rounding: str, division: str = "exact", whole: bool = False, overflow: str = "") -> Kernel:
     """``f(x, window, low, high, out)``: the sum divided by the number of cells inside the image, rounded.
 
-    With ``ties_away`` it is ``(sum +- n / 2) / n`` in C, as TFLite and CMSIS-NN compute. ``division`` is one of
+    ``whole`` divides by all the cells of the window instead. With an ``overflow`` policy of :data:`POLICIES`, ``window`` has
+    a seventh entry, the bits of the register in which the sum overflows so at every step. With ``ties_away`` it is ``(sum +- n / 2) / n`` in C, as TFLite and CMSIS-NN compute. ``division`` is one of
     :data:`DIVISIONS`.
 
     Source: tflite/kernels/internal/reference/integer_ops/pooling.h @ LiteRT 2.3.0.
     """
     mean, rule, stamp = DIVISIONS[division], RULES[rounding], STAMP
+    narrow, fit = overflow != "", POLICIES[overflow or "wrap"]
 
     @kernel
     def f(x, window, low, high, out):
@@ -46,6 +49,10 @@ def average(rounding: str, division: str = "exact") -> Kernel:
                             count += 1
                             for k in range(c):
                                 total[k] += np.int64(x[b, i, j, k])
+                                if narrow:
+                                    total[k] = fit(total[k], window[6])
+                    if whole:
+                        count = window[0] * window[1]
                     for k in range(c):
                         out[b, y, z, k] = min(max(mean(rule, total[k], count), low), high)
 

@@ -18,6 +18,20 @@ ABSENT = -1
 """The tensor index of an optional input that a node does not have."""
 
 
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a constant is stored where that takes fewer bits than its type: an index of ``bits`` bits for each element.
+
+    ``data`` holds the elements decoded, so that every engine computes with them.
+    """
+
+    name: str
+    """``codebook``, ``log2``, ``groups``, ..."""
+    bits: int
+    side_bytes: int = 0
+    """what is stored beside the indices: the codebook, the scales of groups"""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
     """One edge of the graph. ``data`` is set (and read-only) for constants."""
@@ -30,6 +44,7 @@ class Tensor:
     data: Array | None = field(default=None, repr=False)
     variable: bool = False
     """True if layers keep their state in it from one inference to the next"""
+    encoding: Encoding | None = None
 
     @property
     def elements(self) -> int:
@@ -38,7 +53,9 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the tensor, packed (two int4 to a byte)."""
+        """The bytes of the tensor, packed (two int4 to a byte), or as its encoding stores it."""
+        if self.encoding is not None:
+            return (self.elements * self.encoding.bits + 7) // 8 + self.encoding.side_bytes
         return self.qtype.bytes(self.elements)
 
     @property

@@ -3,7 +3,7 @@
 A quantized tensor holds raw integers ``q``; its real value is ``scale * (q - zero_point)``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,19 +16,26 @@ Kind = Literal["int", "float", "bool", "resource", "string", "complex", "variant
 
 @dataclass(frozen=True, slots=True)
 class QType:
-    """The type of one element: an integer of ``bits`` bits, a float, a bool, a resource handle, or what has no numbers."""
+    """The type of one element: an integer of ``bits`` bits, a float, a bool, a resource handle, or what has no numbers.
+
+    A signed integer of one bit is -1 or 1, as in binary networks.
+    """
 
     bits: int
     signed: bool = True
     narrow_range: bool = False
     kind: Kind = "int"
+    register: int = 0
+    """bits of the integer in whose place it computes, where that is a wider one; else 0"""
+    layout: str = ""
+    """name of a float whose exponent is not IEEE 754's for its bits; arrays hold its values in float32"""
 
     @property
     def name(self) -> str:
         """The field's usual name: ``int8``, ``uint8``, ``int4``, ``float32``, ``bool``, ``resource``."""
         if self.kind == "int":
-            return f"{'' if self.signed else 'u'}int{self.bits}"
-        return f"float{self.bits}" if self.kind == "float" else self.kind
+            return f"{'' if self.signed else 'u'}int{self.register or self.bits}"
+        return self.layout or f"float{self.bits}" if self.kind == "float" else self.kind
 
     @property
     def min(self) -> int:
@@ -40,7 +47,14 @@ class QType:
     @property
     def max(self) -> int:
         """The greatest integer of the type."""
-        return (1 << (self.bits - int(self.signed))) - 1
+        return (1 << (self.bits - int(self.signed))) - 1 if self.bits > 1 else 1
+
+    @property
+    def registered(self) -> "QType":
+        """The type in the register of 8 or 16 bits that the next wider engine computes it in; else itself."""
+        if self.kind != "int" or self.bits >= 16 or self.bits == 8:
+            return self
+        return replace(self, register=8 if self.bits < 8 else 16)
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -49,7 +63,7 @@ class QType:
             return np.dtype(np.bool_)
         if self.kind not in ("int", "float"):
             return np.dtype(np.int32)
-        width = max(8, 1 << (self.bits - 1).bit_length())
+        width = 32 if self.layout else max(8, 1 << (self.bits - 1).bit_length())
         return np.dtype(f"{'f' if self.kind == 'float' else 'i' if self.signed else 'u'}{width // 8}")
 
     def bytes(self, elements: int) -> int:
@@ -67,14 +81,19 @@ INT32 = QType(32)
 UINT32 = QType(32, signed=False)
 INT64 = QType(64)
 UINT64 = QType(64, signed=False)
+FLOAT16 = QType(16, kind="float")
 FLOAT32 = QType(32, kind="float")
+FLOAT64 = QType(64, kind="float")
+BFLOAT16 = QType(16, kind="float", layout="bfloat16")
+FLOAT8_E4M3FN = QType(8, kind="float", layout="float8_e4m3fn")
+FLOAT8_E5M2 = QType(8, kind="float", layout="float8_e5m2")
 BOOL = QType(8, signed=False, kind="bool")
 RESOURCE = QType(32, kind="resource")
 
 
 TYPES = (
     *("int2", "int4", "int8", "int16", "int32", "int64", "uint4", "uint8", "uint16", "uint32", "uint64"),
-    *("float32", "bool", "resource"),
+    *("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "bool", "resource"),
 )
 """The names of the element types that a tensor may have."""
 

@@ -1,14 +1,18 @@
 """Two targets on one network, layer by layer: what differs and why."""
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from fxsim.errors import FxsimError
-from fxsim.report.cost import Cost
+from fxsim.cost.energy import HOST
+from fxsim.errors import FxsimError, OutputError, listed
+from fxsim.report.cost import TEXTS, Cost, save_figure
 from fxsim.report.tables import frame
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 NEAR = 0.02
 """shares of time that differ by less are taken as the same"""
@@ -16,7 +20,7 @@ NEAR = 0.02
 
 @dataclass(frozen=True, slots=True)
 class LayerRatio:
-    """One layer on target a and on target b; ratios are b / a, and 0 where a takes nothing."""
+    """One layer on target a and on target b; ratios are b / a, and 0 where a takes nothing or the two do not compare."""
 
     layer: int
     name: str
@@ -44,25 +48,65 @@ class CostComparison:
     b: Cost
 
     @property
+    def same_world(self) -> bool:
+        """True if both energies are of whole chips, or both of operations and accesses."""
+        return self.a.energy_is == self.b.energy_is
+
+    @property
     def rows(self) -> tuple[LayerRatio, ...]:
         """One row a layer."""
-        return tuple(_row(x, y) for x, y in zip(self.a.rows(), self.b.rows(), strict=True))
+        pairs = zip(self.a.rows(), self.b.rows(), strict=True)
+        return tuple(_row(x, y, same_world=self.same_world) for x, y in pairs)
 
     @property
     def table(self) -> "pd.DataFrame":
         """:attr:`rows` as a table."""
         return frame(LayerRatio, self.rows)
 
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
+        """Time of each layer, and both totals by what they go to. Written to ``path`` if given.
+
+        Raises:
+            OutputError: if the suffix is not png, svg or pdf, or the file cannot be written.
+        """
+        from fxsim.report.compare_cost_figure import draw
+
+        figure = draw(self)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+    def text(self, kind: str) -> str:
+        """Both, side by side, as ``csv``, ``json`` or a page that needs no other file, ``html``.
+
+        Raises:
+            OutputError: if there is no such kind.
+        """
+        if kind not in TEXTS:
+            raise OutputError(f"format is {kind!r}; allowed: {listed(TEXTS)}")
+        if kind == "csv":
+            return str(self.table.to_csv(index=False))
+        if kind == "json":
+            sides = {"a": self.a.as_dict(), "b": self.b.as_dict(), "layers": [asdict(r) for r in self.rows]}
+            return json.dumps(sides, indent=1, allow_nan=False) + "\n"
+        from fxsim.report.cost_page import comparison_page
+
+        return comparison_page(self)
+
     def summary(self) -> str:
         """The totals of both, and the layers that make most of the difference."""
         a, b = self.a.totals(), self.b.totals()
         names = self.a.target.name, self.b.target.name
-        lines = [
-            f"{n}: {t['time_us'] / 1e3:.4g} ms, {t['energy_pj'] / 1e6:.4g} uJ, {t['cycles']:,} cycles, mostly {t['bound']}"
-            for n, t in zip(names, (a, b), strict=True)
-        ]
-        time, energy = _ratio(a["time_us"], b["time_us"]), _ratio(a["energy_pj"], b["energy_pj"])
-        lines.append(f"{names[1]} / {names[0]}: time x {time:.3g}, energy x {energy:.3g}")
+        lines = []
+        for name, t, side in zip(names, (a, b), (self.a, self.b), strict=True):
+            host = f" and {t[HOST] / 1e6:.4g} uJ of the host" if t.get(HOST) else ""
+            energy = f"{t['energy_pj'] / 1e6:.4g} uJ ({side.energy_is}){host}"
+            lines.append(f"{name}: {t['time_us'] / 1e3:.4g} ms, {energy}, {t['cycles']:,} cycles, mostly {t['bound']}")
+        spent = "energy is not compared: its two numbers are of different worlds"
+        if self.same_world:
+            spent = f"energy x {_ratio(a['energy_pj'], b['energy_pj']):.3g}"
+            spent += f", of the host x {_ratio(a[HOST], b[HOST]):.3g}" if a.get(HOST) and b.get(HOST) else ""
+        lines.append(f"{names[1]} / {names[0]}: time x {_ratio(a['time_us'], b['time_us']):.3g}, {spent}")
         most = sorted(self.rows, key=lambda r: -abs(r.time_us_b - r.time_us_a))[:3]
         gap = sum(abs(r.time_us_b - r.time_us_a) for r in self.rows)
         for r in most if gap else ():
@@ -75,7 +119,7 @@ def _ratio(a: float, b: float) -> float:
     return b / a if a else 0.0
 
 
-def _row(x: dict[str, object], y: dict[str, object]) -> LayerRatio:
+def _row(x: dict[str, object], y: dict[str, object], *, same_world: bool) -> LayerRatio:
     def both(key: str) -> tuple[float, float]:
         return float(x[key]), float(y[key])  # type: ignore[arg-type]
 
@@ -97,7 +141,7 @@ def _row(x: dict[str, object], y: dict[str, object]) -> LayerRatio:
         bound_b=str(y["bound"]),
         energy_pj_a=energy_a,
         energy_pj_b=energy_b,
-        energy_ratio=_ratio(energy_a, energy_b),
+        energy_ratio=_ratio(energy_a, energy_b) if same_world else 0.0,
         why=_why(x, y),
     )
 

@@ -1,6 +1,5 @@
 """The cost of a network as a table, totals, a figure and files: one row a layer, every unit in the column's name."""
 
-import base64
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
+from fxsim.cost.energy import HOST
 from fxsim.cost.estimate import energy_columns, estimate_graph
-from fxsim.cost.layer import CLASSES, LayerCost
+from fxsim.cost.evidence import METRICS, ErrorBand
+from fxsim.cost.layer import CLASSES, Estimate, LayerCost, memory_cycles
 from fxsim.cost.memory import MemoryPlan, plan
-from fxsim.cost.profiles import Overlap
-from fxsim.cost.quantity import constants
+from fxsim.cost.profiles import Mcu, Overlap
 from fxsim.errors import OutputError, listed
 from fxsim.files import atomic_write
 from fxsim.layer import network
 from fxsim.model.graph import Graph
-from fxsim.targets import Target, load_target, overlapped
+from fxsim.targets import Target, load_target, overlapped, priced
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,14 +41,16 @@ def estimate(
     model: Graph | Sequence[Graph] | str | os.PathLike[str],
     target: str | os.PathLike[str] | Target = "cortex-m4",
     overlap: Overlap | None = None,
+    technology: str | None = None,
 ) -> "Cost":
     """Cycles, traffic, energy and memory of one inference of ``model`` on ``target``, layer by layer.
 
     Args:
         model: a graph, the path of a model file, or a list of layers from :mod:`fxsim.layer`.
         target: the name of a shipped target, the path of a profile (.toml), or a loaded target.
-        overlap: how computing and fetching go together on a microcontroller or DSP, other than the profile says: ``sum``,
-            ``max`` or ``pipelined``.
+        overlap: how computing and fetching go together on a microcontroller, DSP or systolic array, other than the
+            profile says: ``sum``, ``max`` or ``pipelined``.
+        technology: the table of energies of an accelerator or DSP, other than its profile's: ``45nm`` or ``7nm``.
 
     Raises:
         ModelError: if the model cannot be read. ProfileError: if the target is unknown or its profile is not sound.
@@ -61,6 +63,7 @@ def estimate(
         model = network(model)
     chosen = target if isinstance(target, Target) else load_target(os.fspath(target))
     chosen = overlapped(chosen, overlap) if overlap else chosen
+    chosen = priced(chosen, technology) if technology else chosen
     layers = estimate_graph(model, chosen.profile, chosen.host)
     return Cost(Path(model.name).name, chosen, layers, plan(model, layers))
 
@@ -69,11 +72,13 @@ def estimate(
 class Cost:
     """The cost of one inference of a network on a target.
 
-    Columns of :attr:`table`: layer, name, op, runs_on; macs; cycles (of the target's clock), compute_cycles (with
-    perfect memories), memory_cycles (slowest memory alone); bound, the resource that takes longest; utilization, macs
-    / (cycles * peak MACs per cycle); read_bytes and write_bytes over all memories, weight_bytes as stored; energy_pj;
-    time_us; bytes that each memory delivers and takes; the parts of the energy; traffic by class of tensor over all
-    memories; live_ram_bytes, activations and scratch in use while the layer runs.
+    Columns of :attr:`table`: layer, name, op, runs_on; macs, one product and its addition each, those with padding
+    included; cycles (of the target's clock), compute_cycles (with perfect memories), memory_cycles (slowest memory
+    alone); bound, the resource that takes longest, next_bound, the one after it, and slack_cycles, by how much less;
+    utilization, macs / (cycles * peak MACs per cycle); read_bytes and write_bytes over all memories, weight_bytes as
+    stored; energy_pj; time_us; bytes that each memory delivers and takes; the parts of the energy; on an accelerator
+    host_pj, whole-chip energy of the host, which is not part of energy_pj; traffic by class of tensor over all memories;
+    live_ram_bytes, activations and scratch in use while the layer runs.
     """
 
     model: str
@@ -97,11 +102,12 @@ class Cost:
             "compute_cycles": e.compute_cycles,
             "memory_cycles": e.memory_cycles,
             "bound": e.bound,
+            **self._slack(e),
             "utilization": c.utilization,
             "read_bytes": sum(f.read_bytes for f in e.flows),
             "write_bytes": sum(f.write_bytes for f in e.flows),
             "weight_bytes": c.weight_bytes,
-            "energy_pj": sum(v for _, v in e.energy_pj),
+            "energy_pj": sum(v for k, v in e.energy_pj if k != HOST),
             "time_us": c.time_s * 1e6,
         }
         for m in self.target.profile.memories:
@@ -113,6 +119,29 @@ class Cost:
         row["live_ram_bytes"] = live_bytes
         return row
 
+    def _slack(self, e: Estimate) -> dict[str, Any]:
+        """The resource that would bind if the first were much faster, and how many cycles less it takes."""
+        busy = {"compute": e.compute_cycles} | memory_cycles(e.flows, self.target.profile.bytes_per_cycle)
+        first = busy.pop(e.bound, 0)
+        second = max(busy, key=lambda k: busy[k])
+        found = e.cycles > 0 and busy[second] > 0
+        return {"next_bound": second if found else "none", "slack_cycles": first - busy[second] if found else 0}
+
+    def spent(self, c: LayerCost) -> dict[str, float]:
+        """Seconds of a layer by what they go to: computing, and waiting for the slowest memory; or all to the host."""
+        e, profile = c.estimate, self.target.profile
+        if e.runs_on not in (profile.name, f"{profile.name}-scalar"):
+            return {"host": c.time_s}
+        busy = memory_cycles(e.flows, profile.bytes_per_cycle)
+        slowest = max(busy, key=lambda m: busy[m])
+        cycles = {"compute": min(e.compute_cycles, e.cycles), slowest: max(0, e.cycles - e.compute_cycles)}
+        if isinstance(profile, Mcu):  # the kernel's own loads run beside it, the flash makes it wait
+            ram, rom = profile.memory_of("activations"), profile.memory_of("constants")
+            late = max(0, min(busy[ram], e.cycles) - e.compute_cycles)
+            cycles = {"compute": min(e.compute_cycles, e.cycles), ram: late}
+            cycles[rom] = cycles.get(rom, 0) + e.cycles - cycles["compute"] - late
+        return {k: v * c.time_s / e.cycles for k, v in cycles.items()}
+
     @cached_property
     def table(self) -> "pd.DataFrame":
         """One row a layer."""
@@ -123,7 +152,17 @@ class Cost:
     def totals(self) -> dict[str, Any]:
         """Sums over the layers, and what only the whole network has; plain Python values."""
         profile, rows = self.target.profile, self.rows()
-        skip = ("layer", "name", "op", "runs_on", "bound", "utilization", "live_ram_bytes")
+        skip = (
+            "layer",
+            "name",
+            "op",
+            "runs_on",
+            "bound",
+            "next_bound",
+            "slack_cycles",
+            "utilization",
+            "live_ram_bytes",
+        )
         total: dict[str, Any] = {"layers": len(rows)}
         columns = rows[0] if rows else {}
         total |= {k: sum(r[k] for r in rows) for k in columns if k not in skip}
@@ -143,6 +182,7 @@ class Cost:
             "utilization": macs / (cycles * profile.peak_macs.value) if cycles else 0.0,
             "bound": max(by_bound, key=lambda b: by_bound[b]) if by_bound else "none",
             "fallback_share": elsewhere / cycles if cycles else 0.0,
+            "pj_per_mac": total["energy_pj"] / macs if macs else 0.0,
             "peak_ram_bytes": p.peak_ram_bytes,
             "arena_bytes": p.arena_bytes,
             "variable_bytes": p.variable_bytes,
@@ -161,16 +201,37 @@ class Cost:
         return pd.Series(self.totals(), dtype=object)
 
     @property
+    def bands(self) -> Mapping[str, ErrorBand]:
+        """``latency`` and ``energy`` -> how far off estimates were: median, p90, rows, against, source, extrapolated."""
+        return {m: self.target.profile.band(m) for m in METRICS}
+
+    @property
+    def band(self) -> ErrorBand:
+        """The band of the latency."""
+        return self.bands["latency"]
+
+    @property
+    def energy_is(self) -> str:
+        """The world of ``energy_pj``: of the whole chip, or of operations and accesses; the two do not compare."""
+        return "whole chip" if self.target.kind == "mcu" else "operations and accesses"
+
+    @property
     def unmeasured(self) -> dict[int, str]:
         """Layers that no measurement backs, and why; for targets whose error band is known."""
-        known = any(b.rows for b in self.target.profile.error_band.values())
-        return {c.layer: c.unmeasured for c in self.layers if known and c.unmeasured and c.estimate.cycles}
+        if not any(b.rows for b in self.bands.values()):
+            return {}
+        own = (self.target.profile.name, "-")
+        found = {}
+        for c in self.layers:
+            why = c.unmeasured if c.estimate.runs_on in own else f"on the host {c.estimate.runs_on}, not compared"
+            if why and c.estimate.cycles:
+                found[c.layer] = why
+        return found
 
     @property
     def extrapolated(self) -> list[str]:
         """What lies outside of the measurements that the error band rests on."""
-        bands = self.target.profile.error_band
-        found = list(dict.fromkeys(b.extrapolated for b in bands.values() if b.extrapolated))
+        found = list(dict.fromkeys(b.extrapolated for b in self.bands.values() if b.extrapolated))
         cycles = sum(c.estimate.cycles for c in self.layers)
         for why in dict.fromkeys(self.unmeasured.values()):
             share = sum(c.estimate.cycles for c in self.layers if self.unmeasured.get(c.layer) == why) / cycles
@@ -183,19 +244,16 @@ class Cost:
         return energy_columns(self.target.profile)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Bars for each layer: time by what binds it, energy by part, RAM in use. Written to ``path`` if given.
+        """Time and energy of each layer, roofline, RAM over time. Written to ``path`` if given.
 
         Raises:
             OutputError: if the suffix is not png, svg or pdf, or the file cannot be written.
         """
-        from fxsim.report.cost_figure import draw, image
+        from fxsim.report.cost_figure import draw
 
         figure = draw(self)
         if path is not None:
-            suffix = Path(path).suffix.lower().lstrip(".")
-            if suffix not in FORMATS:
-                raise OutputError(f"{path}: suffix is {suffix!r}; allowed: {listed(FORMATS)}")
-            atomic_write(path, image(figure, suffix))
+            save_figure(figure, path)
         return figure
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
@@ -211,8 +269,9 @@ class Cost:
             "kind": profile.kind,
             "description": profile.description,
             "evidence": profile.evidence,
-            "error_band": {k: to_builtins(b) for k, b in profile.error_band.items()},
+            "error_band": {k: to_builtins(b) for k, b in self.bands.items()},
             "extrapolated": self.extrapolated,
+            "energy_is": self.energy_is,
             "technology": profile.technology,
             "clock_hz": profile.clock.value,
             "units": {c: unit_of(c) for c in (rows[0] if rows else {}) if unit_of(c)},
@@ -240,29 +299,20 @@ class Cost:
             return str(self.table.to_csv(index=False))
         if kind == "json":
             return json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n"
-        return self._page()
+        from fxsim.report.cost_page import page
 
-    def _page(self) -> str:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-
-        from fxsim.report.cost_figure import draw, image
-
-        loader = PackageLoader("fxsim", "report/templates")
-        environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        environment.filters["number"] = show
-        profiles = [self.target.profile] + ([self.target.host] if self.target.host else [])
-        return environment.get_template("cost.html.j2").render(
-            cost=self.as_dict(),
-            unit_of=unit_of,
-            picture=base64.b64encode(image(draw(self), "png")).decode(),
-            profiles=[(p.name, constants(p)) for p in profiles],
-        )
+        return page(self)
 
 
-def show(value: object) -> str:
-    """A table cell: thin spaces between thousands, four digits of a fraction."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int) or (isinstance(value, float) and abs(value) >= 1e4):
-        return f"{value:,.0f}".replace(",", "\u202f")
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> Path:
+    """Writes a figure in the format that the path's suffix names.
+
+    Raises:
+        OutputError: if that is not png, svg or pdf, or the file cannot be written.
+    """
+    from fxsim.report.figures import image
+
+    suffix = Path(path).suffix.lower().lstrip(".")
+    if suffix not in FORMATS:
+        raise OutputError(f"{path}: suffix is {suffix!r}; allowed: {listed(FORMATS)}")
+    return atomic_write(path, image(figure, suffix))

@@ -7,12 +7,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fxsim.cost.energy import HOST
 from fxsim.report.names import short_name
 from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
 
 if TYPE_CHECKING:
     from fxsim.calibration import Calibration
     from fxsim.diagnose.compare import Comparison
+    from fxsim.diagnose.explain import Explanation
+    from fxsim.model.graph import Graph
     from fxsim.report.compare_cost import CostComparison
     from fxsim.report.cost import Cost
     from fxsim.sim.registers import Needed
@@ -24,6 +27,7 @@ FOLDED = {
     "name",
     "tensor",
     "what",
+    "where",
     "against",
     "evidence",
     "requantize",
@@ -32,6 +36,7 @@ FOLDED = {
     "accumulator",
     "why",
     "also",
+    "op (host)",
     "cores",
     "error: median, 90 %",
 }
@@ -53,6 +58,23 @@ def gaps(found: Sequence["Gap"], model: str, numerics: str) -> Table:
     rows = [[g.layer, g.op, short_name(g.name), g.reason] for g in found]
     sides: dict[str, Justify] = {"layer": "right", "op": "left", "name": "left", "what": "left"}
     return table(f"{model} as {numerics}: not supported", sides, rows)
+
+
+def quantized(graph: "Graph", title: str) -> Table:
+    """The layers with weights: what is stored in how many bits, and what they read and write."""
+    rows = []
+    for node in graph.nodes:
+        read = [t for t in graph.operands(node.inputs) if t is not None]
+        weights = [t for t in read if t.constant and len(t.shape) > 1]
+        data = [t for t in read if not t.constant]
+        if weights and data:
+            w = weights[0]
+            held = f"{w.encoding.bits} bits, {w.encoding.name}" if w.encoding else w.qtype.name
+            scales = 0 if w.quant is None else len(w.quant.scale)
+            kinds = f"{data[0].qtype.name} -> {graph.tensors[node.outputs[0]].qtype.name}"
+            rows.append([node.index, node.op, short_name(node.name), held, scales, sum(t.nbytes for t in weights), kinds])
+    sides: dict[str, Justify] = {"layer": "right", "op": "left", "name": "left", "weights": "left"}
+    return table(title, {**sides, "scales": "right", "bytes": "right", "data": "left"}, rows)
 
 
 def outputs(trace: "Trace", model: str) -> Table:
@@ -86,7 +108,7 @@ def comparison(title: str, result: "Comparison") -> Table:
         bias = f"{r.bias_lsb:+.2g}" if r.mismatches else ""
         first = "" if r.first_index is None else list(r.first_index)
         tensor = f"{r.tensor} {short_name(r.name)}"
-        rows.append([layer, op, tensor, f"{r.elements:,}", f"{r.exact:.4%}", histogram(r.histogram), bias, first])
+        rows.append([layer, op, tensor, f"{r.elements:,}", f"{r.exact:.4%}", histogram(r.histogram), bias, first, r.where])
     columns: dict[str, Justify] = {
         "layer": "right",
         "op": "left",
@@ -97,7 +119,29 @@ def comparison(title: str, result: "Comparison") -> Table:
         "bias (LSB)": "right",
         "first": "left",
     }
-    return table(title, columns, rows)
+    if any(r.where for r in result.rows):
+        columns["where"] = "left"
+    return table(title, columns, [row[: len(columns)] for row in rows])
+
+
+def explanation(result: "Explanation", name: str) -> Table:
+    """A row for each layer that the dump speaks of."""
+    rows = [
+        [r.layer, r.op, r.status, f"{r.elements:,}", f"{r.mismatches:,}", r.settings or "", ", ".join(r.profiles), r.words]
+        for f in result.findings
+        if (r := f.row()).status != "not in the dump"
+    ]
+    columns: dict[str, Justify] = {
+        "layer": "right",
+        "op": "left",
+        "": "left",
+        "elements": "right",
+        "differ": "right",
+        "settings": "right",
+        "profiles": "left",
+        "words": "left",
+    }
+    return table(f"{name} against {result.users.name}", columns, rows)
 
 
 def verdict(result: "Comparison") -> str:
@@ -149,20 +193,24 @@ def cost(c: "Cost") -> Table:
             f"{r['macs']:,}",
             f"{r['cycles']:,}",
             r["bound"],
+            f"{r['next_bound']} -{r['slack_cycles'] / max(r['cycles'], 1):.0%}" if r["next_bound"] != "none" else "",
             use,
             f"{r['read_bytes']:,}",
             f"{r['write_bytes']:,}",
         ]
-        spent = [amount(r["energy_pj"], ENERGIES), amount(r["time_us"] / 1e6, TIMES)]
-        rows.append([r["layer"], r["op"], short_name(r["name"]), r["runs_on"], *counts, *spent])
+        host = r.get(HOST, 0.0)
+        energy = f"{amount(host, ENERGIES)} host" if host else amount(r["energy_pj"], ENERGIES)
+        spent = [energy, amount(r["time_us"] / 1e6, TIMES)]
+        away = "" if r["runs_on"] in (c.target.name, "-") else f" ({r['runs_on']})"
+        rows.append([r["layer"], f"{r['op']}{away}", short_name(r["name"], 20), *counts, *spent])
     columns: dict[str, Justify] = {
         "layer": "right",
-        "op": "left",
+        "op (host)": "left",
         "name": "left",
-        "runs on": "left",
         "MACs": "right",
         "cycles": "right",
         "bound": "left",
+        "next": "left",
         "use": "right",
         "read B": "right",
         "written B": "right",
@@ -187,7 +235,7 @@ def cost_comparison(c: "CostComparison") -> Table:
     columns = sides | dict.fromkeys(numbers, "right") | {"bound a": "left", "bound b": "left", "why": "left"}
     rows = [
         [r.layer, r.op, short_name(r.name), f"{r.cycles_a:,}", f"{r.cycles_b:,}", f"{r.time_ratio:.3g}",
-         amount(r.energy_pj_a, ENERGIES), amount(r.energy_pj_b, ENERGIES), f"{r.energy_ratio:.3g}",
+         amount(r.energy_pj_a, ENERGIES), amount(r.energy_pj_b, ENERGIES), f"{r.energy_ratio:.3g}" if c.same_world else "-",
          r.bound_a, r.bound_b, r.why]
         for r in c.rows if r.cycles_a or r.cycles_b
     ]  # fmt: skip
@@ -211,8 +259,10 @@ def cost_summary(c: "Cost") -> str:
         return "nothing to compute"
     away = f"; {t['fallback_share']:.0%} of the cycles off the accelerator" if p.kind != "mcu" else ""
     fits = "fits" if t["fits"] else "does NOT fit"
+    host = f" and {amount(t[HOST], ENERGIES)} of the host (whole chip, not added)" if t.get(HOST) else ""
     return (
-        f"total: {t['cycles']:,} cycles, {amount(t['time_us'] / 1e6, TIMES)}, {amount(t['energy_pj'], ENERGIES)}, "
+        f"total: {t['cycles']:,} cycles, {amount(t['time_us'] / 1e6, TIMES)}, {amount(t['energy_pj'], ENERGIES)} "
+        f"({c.energy_is}){host}, "
         f"{t['macs']:,} MACs at {t['utilization']:.1%} of peak{away}\n"
         f"memory: RAM {amount(t['peak_ram_bytes'], SIZES)} of {amount(t['ram_size_bytes'], SIZES)}, "
         f"flash {amount(t['flash_bytes'], SIZES)} of {amount(t['flash_size_bytes'], SIZES)}: {fits}\n"
@@ -224,11 +274,13 @@ def errors(c: "Cost") -> str:
     """The range that the latency and energy lie in with nine of ten measured rows, and what is extrapolated."""
     t, text = c.totals(), ""
     for metric, total, steps in (("latency", t["time_us"] / 1e6, TIMES), ("energy", t["energy_pj"], ENERGIES)):
-        b = c.target.profile.error_band.get(metric)
-        if b and b.rows:
+        b = c.bands[metric]
+        if b.known:
             low = amount(total / (1 + b.p90), steps)
             high = amount(total / (1 - b.p90), steps) if b.p90 < 1 else "any"
-            text += f"\n{metric}: 90 % of {b.rows} measured rows within {b.p90:.0%}: {low} to {high}"
+            text += f"\n{metric}: 90 % of {b.rows} rows of {b.against} within {b.p90:.0%}: {low} to {high}"
+        else:
+            text += f"\n{metric}: {b.sentence()}"
     return text + (f"\nextrapolated: {'; '.join(c.extrapolated)}" if c.extrapolated else "")
 
 

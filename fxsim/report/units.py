@@ -29,3 +29,12 @@ def amount(value: float, steps: Steps) -> str:
     """``1.23 ms``."""
     unit, factor = scale([value], steps)
     return f"{value * factor:.3g} {unit}"
+
+
+def show(value: object) -> str:
+    """A table cell: thin spaces between thousands, four digits of a fraction."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) or (isinstance(value, float) and abs(value) >= 1e4):
+        return f"{value:,.0f}".replace(",", "\u202f")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

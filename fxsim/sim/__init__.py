@@ -37,7 +37,7 @@ def simulate(
         InputError: if ``x`` does not fit the model; ProfileError, UnsupportedOp: if the arithmetic or an op is not there.
     """
     profile = numerics_of(model.name, numerics)
-    batch = make_batch(model, x)
+    batch = make_batch(model, x, real=profile.real is not None)
     plan = plan_of(model, profile)
     keys = list(dict.fromkeys((*model.outputs, *_kept(plan.graph, keep))))
     return Trace(plan, batch, run(plan, batch, keys, progress))

@@ -156,6 +156,17 @@ class Site:
         """The least and greatest output integer that a fused activation leaves, in this engine."""
         return clamp_range(self.outputs[0], activation, self.numerics.requantize.bound)
 
+    def within(self, clamp: tuple[int, int]) -> tuple[int, int]:
+        """``clamp`` as the profile's ``limit`` has it; where outputs wrap, one that changes nothing."""
+        out = self.outputs[0].qtype
+        limits = {
+            "activation": clamp,
+            "type": (out.min, out.max),
+            "narrow": (max(clamp[0], out.min + 1), clamp[1]),
+            "wrap": INT32,
+        }
+        return limits[self.numerics.requantize.limit]
+
     def integer_scheme(self) -> Requantize:
         """The requantization, which must be an integer one."""
         r = self.numerics.requantize
@@ -284,7 +295,13 @@ def make_scales(
     Raises:
         UnsupportedOp: if a scale is beyond what the scheme's shift can express.
     """
-    r = site.numerics.requantize
+    return scales_of(site.numerics.requantize, numerators, denominator, count, bits)
+
+
+def scales_of(
+    r: Requantize, numerators: Sequence[tuple[float, ...]], denominator: float, count: int = 1, bits: int = 32
+) -> Scales:
+    """As :func:`make_scales`, of a requantization."""
     chain = CHAINS[r.chain_per_channel if len(numerators) > 1 else r.chain]
     reals = [chain(n, denominator) for n in numerators]
     if not all(map(math.isfinite, reals)):

@@ -15,7 +15,7 @@ from fxsim.model.work import Geometry
 from fxsim.numerics import Accumulator
 from fxsim.sim.base import Arrays, Bound, Site, quant, scalar_quant
 from fxsim.sim.hybrid import float_layer
-from fxsim.sim.layer import SEPARATE_AREA, Layer, prepare
+from fxsim.sim.layer import SEPARATE_AREA, Layer, changed_pad, prepare
 from fxsim.sim.packed import native_of
 
 Pack = Callable[[Array], Array]
@@ -73,9 +73,9 @@ def layer(
     if x.qtype.kind == "float":
         return float_layer(site, g, pack, pad, spread)
     dense = isinstance(attrs, FullyConnected)
-    weights = {"uint8": "uint8", "int8": "int8 int4 int2", "int16": "int8 int4"}.get(x.qtype.name, "int8")
+    weights = {"uint8": "uint8", "int8": "int8 int4 int2", "int16": "int8 int4 int16"}.get(x.qtype.name, "int8")
     if isinstance(attrs, TransposeConv) or (site.node.op, x.qtype.name) == ("DEPTHWISE_CONV_2D", "int16"):
-        weights = weights.split()[0]
+        weights = " ".join(t for t in weights.split() if t not in ("int4", "int2"))
     site.types(**{f"input{first}": "int8 uint8 int16", "input1": weights, "output": x.qtype.name})
     x_scale, x_zero = scalar_quant(x)
     out_scale, out_zero = scalar_quant(out)
@@ -88,7 +88,8 @@ def layer(
         raise UnsupportedOp(f"zero points are {x_zero} and {out_zero}; supported for int16: 0")
 
     def packed(weight: Array) -> Array:
-        zero = wq.zero_point[0] if wq.per_tensor else 0
+        used = wq.per_tensor and site.numerics.operands.weight_zero_point == "used"
+        zero = wq.zero_point[0] if used else 0
         return np.ascontiguousarray(pack(weight.astype(np.int16) - np.int16(zero) if zero else weight))
 
     if variant == "needs_bias" and site.optional(2) is None:
@@ -105,9 +106,11 @@ def layer(
         _settled(site, variant, g, accumulator), g, x, [packed(v) for v in ends], bias, [(x_scale, s) for s in wq.scale],
         out_scale, out_zero, site.clamp(attrs.activation), accumulator,
     )  # fmt: skip
+    pad, dropped = changed_pad(site.numerics.operands, pad, getattr(attrs, "padding", None) == "SAME")
     made = replace(
         made,
         pad=pad,
+        dropped=dropped,
         saturating="above"
         if variant == "x86_floor" and not separate
         else made.saturating or variant == "saturating_cast",

@@ -19,6 +19,7 @@ from fxsim.model.qtype import INT8, Array, QuantParams
 from fxsim.model.work import Geometry
 from fxsim.sim.base import INT32, Arrays, Bound, Site, quant
 from fxsim.sim.layer import SEPARATE_AREA, Pad, padded, prepare
+from fxsim.sim.quantize import known
 
 VARIANTS = ("plain", "plain_float", "gemm", "fused")
 """``plain``: reference kernels; ``plain_float``: these, but none for int8 weights; ``gemm``: matrix products that are
@@ -71,14 +72,15 @@ def float_layer(
     assert isinstance(attrs, Conv2D | FullyConnected | TransposeConv)
     w, bias = site.input(1), site.optional(first + 1 if first else 2)
     site.types(output="float32", input1="float32 int8")
-    if w.data is None or (bias is not None and (bias.data is None or bias.qtype.name != "float32")):
+    values = known(site, 1)
+    if values is None or (bias is not None and (bias.data is None or bias.qtype.name != "float32")):
         raise UnsupportedOp(f"weight {w.name!r} or bias is computed at run time, or no float32; supported: constants")
     offset = np.zeros(geometry.out_c, np.float32) if bias is None else np.array(bias.data).reshape(-1)
     low, high = _limits(attrs.activation)
     variant = site.variant("", *VARIANTS)
     if variant == "gemm" and site.node.op == "DEPTHWISE_CONV_2D" and bias is None:
         raise UnsupportedOp("the layer has no bias: the engine reads beyond its memory; supported here: a bias")
-    weight = np.ascontiguousarray(pack(w.data))
+    weight = np.ascontiguousarray(pack(values))
     if w.qtype.name == "int8":
         compute = _hybrid(site, variant, geometry, weight, pad, offset)
     else:
@@ -165,7 +167,7 @@ def _hybrid(site: Site, variant: str, g: Geometry, weight: Array, pad: Pad, bias
     whole = prepare(
         site, one, stored, [weight], np.zeros(g.out_c, np.int32), [(1.0,)], 1.0, 0, INT32, site.numerics.accumulator
     )
-    whole = replace(whole, pad=pad)
+    whole = replace(whole, pad=pad, fill=None)  # outside the image stands the zero point that is found at run time
 
     def compute(x: Array) -> Floats:
         vectors: npt.NDArray[np.float32] = x.reshape(-1, one.in_h * one.in_w * one.in_c)

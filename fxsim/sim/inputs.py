@@ -47,14 +47,16 @@ class Batch:
         return stacked.reshape(stacked.shape[0] * stacked.shape[1], *stacked.shape[2:])
 
 
-def make_batch(graph: Graph, x: Any) -> Batch:  # noqa: ANN401
+def make_batch(graph: Graph, x: Any, *, real: bool = False) -> Batch:  # noqa: ANN401
     """The inferences in ``x``: an array, or a dict (by input name) or list of arrays.
+
+    With ``real``, a tensor of numbers takes floats of any width; a quantized one takes its raw integers, too.
 
     Raises:
         InputError: on a missing or unknown input, a wrong shape or type, NaN, or counts that differ.
     """
     arrays = _by_input(graph, x)
-    cut = [_cut(graph, t, a) for t, a in arrays]
+    cut = [_cut(graph, t, a, real) for t, a in arrays]
     kinds = {(s, len(v)) for s, v in cut}
     if len(kinds) != 1:
         told = listed(f"{t.name}: {len(v)} ({s})" for (t, _), (s, v) in zip(arrays, cut, strict=True))
@@ -83,9 +85,10 @@ def _by_input(graph: Graph, x: Any) -> list[tuple[Tensor, Array]]:  # noqa: ANN4
     return [(t, np.asarray(v)) for t, v in zip(tensors, values, strict=True)]
 
 
-def _cut(graph: Graph, t: Tensor, a: npt.NDArray[Any]) -> tuple[Stacking, Array]:
+def _cut(graph: Graph, t: Tensor, a: npt.NDArray[Any], real: bool) -> tuple[Stacking, Array]:
     where = f"{graph.name}: input {t.name!r}"
-    if a.dtype != t.qtype.dtype:
+    number = t.qtype.kind == "float" or t.quant is not None
+    if a.dtype != t.qtype.dtype and not (real and number and a.dtype.kind == "f"):
         hint = ""
         if a.dtype.kind == "f" and t.quant is not None:
             hint = f" (a real value r is stored as round(r / {t.quant.scale[0]:g}) + {t.quant.zero_point[0]})"

@@ -205,9 +205,10 @@ def dequantize(site: Site) -> Bound:
     Source: tflite/kernels/internal/optimized/optimized_ops.h, Dequantize @ LiteRT 2.3.0.
     """
     site.types(output="float32")
-    x, (scale, zero) = site.input(0), scalar_quant(site.input(0))
-    if x.qtype.name not in ("int8", "uint8", "int16"):
+    x = site.input(0)
+    if x.qtype.name not in ("int8", "uint8", "int16") or (x.quant is not None and not x.quant.per_tensor):
         return quantize.dequantize(_plain(site))
+    scale, zero = scalar_quant(x)
     body, offset = x.elements - x.elements % 8, np.float32(-zero * scale)
     scale32 = np.float32(scale)
 

@@ -15,8 +15,9 @@ from fxsim.kernels.requantize import requantize
 from fxsim.model.graph import Tensor
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
-from fxsim.numerics import Accumulator
+from fxsim.numerics import Accumulator, Operands
 from fxsim.sim.base import INT32, Arrays, Probe, Scales, Site, make_scales, scalar_quant, scheme_of
+from fxsim.sim.rescale import parts, rounded
 
 RESCALED_BITS = 48
 """what the engines' rescale of a 64-bit sum takes"""
@@ -39,6 +40,14 @@ def padded(x: Array, geometry: Geometry, pad: Pad, spread: tuple[int, int], zero
     result[:, top : top + h : down, left : left + w : across] = x
     cut_top, cut_bottom, cut_left, cut_right = (max(0, -p) for p in pad)
     return result[:, cut_top : result.shape[1] - cut_bottom, cut_left : result.shape[2] - cut_right]
+
+
+def read_on(image: Array, beyond: tuple[int, int]) -> Array:
+    """``(N, H, W, C)`` with rows and columns ``beyond`` its end: what lies next in memory; zeros after the last row."""
+    n, h, w, c = image.shape
+    memory = np.concatenate([image.reshape(n, -1), np.zeros((n, (beyond[0] * w + beyond[1]) * c), image.dtype)], axis=1)
+    size = w + beyond[1]
+    return np.stack([memory[:, y * w * c : (y * w + size) * c].reshape(n, size, c) for y in range(h + beyond[0])], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +85,19 @@ class Layer:
     """distance of neighbouring inputs, down and across; between them lie zero points"""
     position: int = 0
     """of the data among the layer's inputs"""
+    fill: int | None = None
+    """what stands outside the image; None: ``x_zero``"""
+    dropped: tuple[int, int] = (0, 0)
+    """rows and columns that a window reaches beyond the padded image, into the memory that follows"""
+    zero_point: Literal["after", "before", "ignored"] = "after"
+    factors: tuple[tuple[tuple[float, ...], ...], float] = ((), 1.0)
+    """numerators and denominator of the real scales"""
 
     def padded(self, x: Array) -> Array:
         """The input as ``(N, H, W, C)``, spread and with its padding."""
-        return padded(x, self.geometry, self.pad, self.spread, self.x_zero)
+        fill = self.x_zero if self.fill is None else self.fill
+        image = padded(x, self.geometry, self.pad, self.spread, fill)
+        return read_on(image, self.dropped) if any(self.dropped) else image
 
     def accumulate(self, x: Array) -> Array:
         """The accumulators ``(N, OH, OW, O)``, as the register holds them at the end."""
@@ -118,8 +136,19 @@ class Layer:
         channels, s = self.geometry.out_c, self.scales
         rows, every = acc.reshape(-1, channels), slice(None)
         flat = out.reshape(rows.shape)
+        if clamp == INT32 and out.dtype.itemsize < 4:
+            flat = np.empty(rows.shape, np.int32)
+            self.requantize(acc, INT32, flat)
+            out[...] = flat.reshape(out.shape).astype(out.dtype)
+            return
 
         def fill(rounding: str, of: slice, below: slice, y: Array) -> None:
+            if self.zero_point == "before":
+                seen = parts(self.scheme, rows[below, of], Scales(s.q[of], s.shift[of], s.real[of]))
+                if seen is None:
+                    raise UnsupportedOp(f"with scheme {self.scheme!r} the zero point cannot come before the rounding here")
+                y[...] = np.clip(rounded(seen, rounding, self.zero, before=True), *clamp)
+                return
             f = requantize(self.scheme, rounding, self.saturating)
             f(rows[below, of], s.q[of], s.shift[of], s.real[of], self.zero, *clamp, y)
 
@@ -152,6 +181,11 @@ class Layer:
     def as_input(self, image: Array) -> Array:
         """``(N, H, W, C)`` values in the layer's own layout."""
         return image
+
+    def as_rows(self, out: Array) -> Array:
+        """Outputs in the layer's own layout as ``(N, OH, OW, O)``."""
+        g = self.geometry
+        return out.reshape(g.batch, g.out_h, g.out_w, g.out_c)
 
     def output_index(self, y: int, x: int, channel: int) -> tuple[int, ...]:
         """Where output ``(0, y, x, channel)`` lies."""
@@ -198,6 +232,24 @@ def registers(accumulator: Accumulator, span: tuple[int, int]) -> tuple[str, int
     return "wrap" if free else "saturate", 32 if bits <= 32 or within(span, 32) else 64
 
 
+def changed_bias(operands: Operands, bias: Array) -> Array:
+    """The bias that the engine adds."""
+    if operands.bias == "ignored":
+        return np.zeros_like(bias)
+    bits = operands.bias_bits
+    return np.clip(bias, lowest(bits), highest(bits)).astype(bias.dtype) if 0 < bits < 8 * bias.itemsize else bias
+
+
+def changed_pad(operands: Operands, pad: Pad, same: bool) -> tuple[Pad, tuple[int, int]]:
+    """Padding, and rows and columns that a window reaches beyond it, where SAME padding's odd ones are elsewhere."""
+    if not same or operands.odd == "end":
+        return pad, (0, 0)
+    top, bottom, left, right = pad
+    if operands.odd == "start":
+        return (bottom, top, right, left), (0, 0)
+    return (top, min(top, bottom), left, min(left, right)), (max(0, bottom - top), max(0, right - left))
+
+
 def prepare(
     site: Site,
     geometry: Geometry,
@@ -217,7 +269,10 @@ def prepare(
     ``x`` may be given.
     """
     g, r, bits = geometry, site.numerics.requantize, accumulator.bits
-    start = scalar_quant(x)[1] if x_zero is None else x_zero
+    stored = scalar_quant(x)[1] if x_zero is None else x_zero
+    operands = site.numerics.operands
+    start = 0 if operands.input_zero_point == "ignored" else stored
+    bias = changed_bias(operands, bias)
     span = span_of(weights, bias, (x.qtype.min - start, x.qtype.max - start), bits)
     return Layer(
         g,
@@ -236,6 +291,9 @@ def prepare(
         r.tail,
         r.lanes_over,
         r.scheme == "float32",
-        zero,
-        clamp,
+        0 if r.zero_point == "ignored" else zero,
+        site.within(clamp),
+        fill=0 if operands.padding == "zero" else stored,
+        zero_point=r.zero_point,
+        factors=(tuple(numerators), denominator),
     )

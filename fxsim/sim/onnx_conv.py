@@ -53,9 +53,10 @@ def qlinear_conv(site: Site) -> Bound:
     bias = np.zeros(g.out_c, np.int32) if bias_tensor is None else np.array(bias_tensor.data).reshape(-1)
     zeros = numbers(site, 5, g.out_c, 0).astype(np.int64)
     w_scales = numbers(site, 4, scale_tensor.elements)
-    scales = make_scales(site, numerators(float(x_scale), w_scales), float(y_scale), g.out_c)
-    weight = (w, _taps(w.data), zeros)
-    return static_layer(site, g, pad, x, x_zero, weight, bias, scales, y_zero, channels_first=True)
+    tops = tuple(numerators(float(x_scale), w_scales))
+    scales = make_scales(site, tops, float(y_scale), g.out_c)
+    weight, factors = (w, _taps(w.data), zeros), (tops, float(y_scale))
+    return static_layer(site, g, pad, x, x_zero, weight, bias, scales, y_zero, channels_first=True, factors=factors)
 
 
 def conv_integer(site: Site) -> Bound:

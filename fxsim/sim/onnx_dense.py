@@ -70,7 +70,8 @@ def _quantized(site: Site, scale_at: int, zero_at: int, alpha: float = 1.0) -> B
     y_scale, y_zero = pair(site, scale_at, zero_at)
     scale_tensor = site.input(place.weight_scale)
     w_scales = numbers(site, place.weight_scale, scale_tensor.elements)
-    scales = make_scales(site, numerators(float(x_scale), w_scales, alpha), float(y_scale), n)
+    factors = tuple(numerators(float(x_scale), w_scales, alpha)), float(y_scale)
+    scales = make_scales(site, *factors, n)
     bias_tensor = site.optional(place.bias)
     bias = np.zeros(n, np.int32)
     if bias_tensor is not None:
@@ -85,7 +86,10 @@ def _quantized(site: Site, scale_at: int, zero_at: int, alpha: float = 1.0) -> B
     weight = (w, values.reshape(1, 1, *b), zeros)
     bias = np.broadcast_to(bias.reshape(-1), n).copy()
     pad = (0, 0, 0, 0)
-    return static_layer(site, g, pad, x, x_zero, weight, bias, scales, y_zero, channels_first=False, transposed=flipped)
+    return static_layer(
+        site, g, pad, x, x_zero, weight, bias, scales, y_zero,
+        channels_first=False, transposed=flipped, factors=factors,
+    )  # fmt: skip
 
 
 def qlinear_matmul(site: Site) -> Bound:

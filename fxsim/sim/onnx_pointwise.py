@@ -132,7 +132,8 @@ def qlinear_add(site: Site) -> Bound:
     """``y = clamp(round(a_ratio * a + b_ratio * b + c))``, ``c = y_zero - (a_ratio * a_zero + b_ratio * b_zero)``.
 
     ``ratio = scale / y_scale``; all in float32, each product fused with its addition, ``b`` first. Where one operand is
-    a single value along the innermost axes, its product goes into ``c``.
+    a single value along the innermost axes, its product goes into ``c``. Variant ``dequantized``: as ONNX defines it,
+    ``round((a_scale * (a - a_zero) + b_scale * (b - b_zero)) / y_scale) + y_zero`` in float32, step by step.
 
     Source: onnxruntime/core/mlas/lib/intrinsics/avx2/qladd_avx2.cpp @ ONNX Runtime 1.31.
     """
@@ -140,9 +141,18 @@ def qlinear_add(site: Site) -> Bound:
     a_ratio, b_ratio = a_scale / y_scale, b_scale / y_scale
     out, rule = site.outputs[0], site.numerics.requantize.rounding
     swapped = _innermost(site.input(0).shape, site.input(3).shape) == "a"
+    zeros = np.float32(a_zero), np.float32(b_zero)
     if swapped:  # the engine's single value is its second operand
         a_ratio, a_zero, b_ratio, b_zero = b_ratio, b_zero, a_ratio, a_zero
     fixed = np.float32(y_zero) - fma(a_ratio, np.float32(a_zero), b_ratio * np.float32(b_zero))
+
+    def stepwise(values: Values) -> list[Array]:
+        a, b = (value(values, i).astype(np.float32) for i in (0, 3))
+        real = a_scale * (a - zeros[0]) + b_scale * (b - zeros[1])
+        return [to_type(out.qtype, rounded(rule, real / y_scale), y_zero)]
+
+    if site.variant("folded", "dequantized") == "dequantized":
+        return bound(site, stepwise)
 
     def run(values: Values) -> list[Array]:
         a, b = (value(values, i).astype(np.float32) for i in ((3, 0) if swapped else (0, 3)))

@@ -21,7 +21,7 @@ from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
 from fxsim.numerics import Accumulator, Requantize
 from fxsim.sim.base import Arrays, Bound, Probe, Scales, Site
-from fxsim.sim.layer import Layer, register_range, registers
+from fxsim.sim.layer import Layer, changed_bias, register_range, registers
 
 
 def effective(a: Accumulator, first: Tensor, second: Tensor, *, depthwise: bool = False) -> Accumulator:
@@ -124,6 +124,13 @@ class OnnxLayer(Layer):
         """Where output ``(0, y, x, channel)`` lies."""
         return (0, channel, y, x) if self.channels_first else (x, channel)
 
+    def as_rows(self, out: Array) -> Array:
+        """Outputs in the layer's own layout as ``(N, OH, OW, O)``."""
+        g = self.geometry
+        if not self.channels_first:
+            return Layer.as_rows(self, out)
+        return out.reshape(g.batch, g.out_c, g.out_h, g.out_w).transpose(0, 2, 3, 1)
+
     def run(self, inputs: Arrays, outputs: Arrays) -> None:
         """One inference of the layer."""
         acc, out = self.accumulate(inputs[self.position]), outputs[0]
@@ -153,10 +160,17 @@ def static_layer(
     *,
     channels_first: bool,
     transposed: bool = False,
+    factors: tuple[tuple[tuple[float, ...], ...], float] = ((), 1.0),
 ) -> Bound:
     """The layer of constant parameters; ``weight`` is the tensor, its values ``(KH, KW, C / G, O)`` and zero points."""
-    g, out = geometry, site.outputs[0].qtype
+    g, out, operands = geometry, site.outputs[0].qtype, site.numerics.operands
     w, stored, weight_zero = weight
+    if operands.weight_zero_point == "ignored":
+        weight_zero = np.zeros_like(weight_zero)
+    bias, fill = changed_bias(operands, bias), 0 if operands.padding == "zero" else x_zero
+    x_zero = 0 if operands.input_zero_point == "ignored" else x_zero
+    if site.numerics.requantize.zero_point == "ignored":
+        zero = 0
     a = effective(site.numerics.accumulator, x, w, depthwise=g.groups == g.in_c == g.out_c > 1)
     pairs = a.order in ("pairs16", "spill16") and bool(weight_zero.any())
     plain = stored.astype(np.int16) - weight_zero.astype(np.int16) if weight_zero.any() else stored
@@ -178,7 +192,9 @@ def static_layer(
         **_shared(site.numerics.requantize),
         saturating=True,
         zero=zero,
-        clamp=(out.min, out.max),
+        clamp=site.within((out.min, out.max)),
+        fill=fill,
+        factors=factors,
         channels_first=channels_first,
         transposed=transposed,
         stored=np.ascontiguousarray(stored) if pairs else None,

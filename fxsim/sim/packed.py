@@ -12,7 +12,7 @@ from fxsim.kernels import _tiles as t
 from fxsim.kernels import isa, packed
 from fxsim.model.qtype import Array
 
-from fxsim.sim.base import Native, address
+from fxsim.sim.base import INT32, Native, address
 from fxsim.sim.layer import Layer
 
 LEFT_FREE = 30
@@ -66,7 +66,8 @@ def native_of(layer: Layer, out: np.dtype[Any], instructions: str | None = None)
     """The layer compiled for outputs of type ``out``; None where only the general kernels compute what it needs.
 
     That is: other orders and roundings, registers of 31 bits and more that saturate, of less than 32 that wrap, and of
-    more than 32, several groups that mix channels, and inputs that are cut or spread.
+    more than 32, several groups that mix channels, inputs that are cut or spread or padded with other than their zero
+    point, and outputs without a clamp or with the zero point added before they are rounded.
     """
     g, a = layer.geometry, layer.accumulator
     clamped = layer.policy == "saturate"
@@ -77,6 +78,8 @@ def native_of(layer: Layer, out: np.dtype[Any], instructions: str | None = None)
     if separate and g.kernel_h > packed.LINES // 8:
         return None
     if (g.groups > 1 and not separate) or layer.spread != (1, 1) or min(layer.pad) < 0 or not layer.weight.size:
+        return None
+    if layer.fill not in (None, layer.x_zero) or any(layer.dropped) or layer.zero_point == "before" or layer.clamp == INT32:
         return None
     if 0 in (g.batch, g.in_h, g.in_w, g.out_h, g.out_w) or out.kind not in "iu" or out.itemsize > 2:  # noqa: PLR2004
         return None

@@ -20,6 +20,7 @@ from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
 from fxsim.kernels.packed import chain
 from fxsim.sim.base import Arrays, Native, Probe, RunFn, address
+from fxsim.sim.real import plan as real
 from fxsim.sim.registry import bind
 from fxsim.sim.state import variable, variable_names
 
@@ -50,6 +51,8 @@ class Step:
     run: Callable[[Workspace, Arrays, Arrays], None]
     probe: Callable[[Arrays], Probe] | None = None
     native: Native | None = None
+    remembers: bool = False
+    """True if its outputs depend on earlier inferences"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,14 +148,16 @@ def _assign(name: str) -> Callable[[Workspace, Arrays, Arrays], None]:
 def _state_step(node: Node, names: dict[int, str]) -> Step | None:
     """READ_VARIABLE and ASSIGN_VARIABLE as steps; VAR_HANDLE and CALL_ONCE need none."""
     if node.op == "READ_VARIABLE":
-        return Step(node, (), node.outputs, _read(variable(names, node)))
+        return Step(node, (), node.outputs, _read(variable(names, node)), remembers=True)
     if node.op == "ASSIGN_VARIABLE":
-        return Step(node, node.inputs, (), _assign(variable(names, node)))
+        return Step(node, node.inputs, (), _assign(variable(names, node)), remembers=True)
     return None
 
 
-def plan_of(graph: Graph, numerics: NumericsProfile) -> Plan:
+def plan_of(graph: Graph, numerics: NumericsProfile) -> Plan | real.RealPlan:
     """The plan of ``graph`` under ``numerics``: made once, then kept with the graph."""
+    if numerics.real is not None:
+        return real.plan_of(graph, numerics)
     key = "plan", msgspec.msgpack.encode(numerics)
     found = graph.derived.get(key)
     if not isinstance(found, Plan):
@@ -199,7 +204,7 @@ def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
             continue
         inputs = tuple(i for i in node.inputs if i != ABSENT)
         run = _remembering(node.index, bound.fresh) if bound.fresh else _stateless(bound.run)
-        steps.append(Step(node, inputs, node.outputs, run, bound.probe, bound.native))
+        steps.append(Step(node, inputs, node.outputs, run, bound.probe, bound.native, bound.fresh is not None))
     return Plan(graph, numerics, tuple(steps), views, tuple(once))
 
 

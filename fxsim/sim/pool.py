@@ -9,6 +9,8 @@ from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Bound, Probe, Site, scalar_quant
 
 _INT = "int8 uint8 int16"
+REGISTER_BITS = 32
+"""of an accumulator that no sum of a pool overflows"""
 
 
 def _pool(site: Site, kernel: pool.Kernel, *, centred: bool = False) -> Bound:
@@ -18,7 +20,7 @@ def _pool(site: Site, kernel: pool.Kernel, *, centred: bool = False) -> Bound:
     site.types(input0=_INT, output=site.input(0).qtype.name)
     g = pool_geometry(list(site.inputs), attrs)
     _, _, top, left = attrs.output(g.in_h, g.in_w, g.kernel_h, g.kernel_w)
-    window = (g.kernel_h, g.kernel_w, g.stride_h, g.stride_w, top, left)
+    window = (g.kernel_h, g.kernel_w, g.stride_h, g.stride_w, top, left, site.numerics.accumulator.bits)
     clamp = site.clamp(attrs.activation)
     limits = site.outputs[0].qtype.min, site.outputs[0].qtype.max
     zero = scalar_quant(site.input(0))[1] if centred else 0
@@ -45,16 +47,18 @@ def _pool(site: Site, kernel: pool.Kernel, *, centred: bool = False) -> Bound:
 def average_pool_2d(site: Site) -> Bound:
     """``out = clamp(round(sum / count))`` over the cells inside the image; input and output share their scale.
 
-    Variants: ``stored`` (the sum is of the stored integers) and ``reciprocal`` (TOSA: of those less their zero point, and
-    multiplied by a reciprocal of the count).
+    Variants: ``stored`` (the sum is of the stored integers), ``reciprocal`` (TOSA: of those less their zero point, and
+    multiplied by a reciprocal of the count) and ``whole_window`` (of those less their zero point, divided by all cells of
+    the window, outside the image too). An accumulator of fewer than 32 bits overflows at every step.
     """
     x, out = site.input(0), site.outputs[0]
     if x.quant != out.quant:
         raise UnsupportedOp(f"input {x.name!r} and output {out.name!r} have different scales; supported: one scale")
     rounding = site.numerics.requantize.rounding
-    if site.variant("stored", "reciprocal") == "reciprocal":
-        return _pool(site, pool.average(rounding, "reciprocal"), centred=True)
-    return _pool(site, pool.average(rounding))
+    variant, a = site.variant("stored", "reciprocal", "whole_window"), site.numerics.accumulator
+    way = "reciprocal" if variant == "reciprocal" else "exact"
+    overflow = a.overflow if a.bits < REGISTER_BITS else ""
+    return _pool(site, pool.average(rounding, way, variant == "whole_window", overflow), centred=variant != "stored")
 
 
 def max_pool_2d(site: Site) -> Bound:

@@ -5,7 +5,7 @@ import numpy as np
 from fxsim.kernels import pointwise
 from fxsim.kernels.requantize import requantize
 from fxsim.model.qtype import Array
-from fxsim.sim.base import Arrays, Bound, Site, clamped, make_scales, scalar_quant
+from fxsim.sim.base import Arrays, Bound, Site, clamped, make_scales, quant, scalar_quant
 
 
 def quantize(site: Site) -> Bound:
@@ -41,16 +41,32 @@ def quantize(site: Site) -> Bound:
 def dequantize(site: Site) -> Bound:
     """``out = scale * (x - zero)``, the product in float64, rounded to float32.
 
-    Source: tflite/kernels/internal/reference/dequantize.h @ LiteRT 2.3.0.
+    Variants: ``by_channel`` (a scale for each channel, and weights below 8 bits) and ``one_scale``.
+
+    Source: tflite/kernels/dequantize.cc, internal/reference/dequantize.h @ LiteRT 2.3.0.
     """
     site.types(output="float32")
-    scale, zero = scalar_quant(site.input(0))
+    x = site.input(0)
+    if site.variant("by_channel", "one_scale") == "one_scale":
+        site.types(input0="int8 uint8 int16 int32")
+        scalar_quant(x)
+    q = quant(x)
 
     def run(inputs: Arrays, outputs: Arrays) -> None:
         with np.errstate(over="ignore"):  # beyond float32 it is infinite, as in the engines
-            outputs[0][...] = scale * (inputs[0].astype(np.int64) - zero)
+            outputs[0][...] = q.dequantize(inputs[0])
 
     return Bound(run)
+
+
+def known(site: Site, i: int) -> Array | None:
+    """The values of input ``i`` where they are known before the run: a constant's, or what DEQUANTIZE makes of one."""
+    t = site.input(i)
+    maker = next((n for n in site.graph.nodes if t.index in n.outputs), None)
+    if t.data is not None or maker is None or maker.op != "DEQUANTIZE":
+        return t.data
+    stored = site.graph.tensors[maker.inputs[0]]
+    return None if stored.data is None else quant(stored).dequantize(stored.data).astype(np.float32)
 
 
 BINDINGS = {"QUANTIZE": quantize, "DEQUANTIZE": dequantize}

@@ -17,6 +17,7 @@ from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile, numerics_of
 from fxsim.sim.layer import Layer
 from fxsim.sim.plan import Plan, plan_of
+from fxsim.sim.real.plan import RealPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,9 @@ class Worst:
     """what the register reaches"""
 
 
-def layers_of(plan: Plan) -> Iterator[tuple[int, str, str, Layer]]:
+def layers_of(plan: Plan | RealPlan) -> Iterator[tuple[int, str, str, Layer]]:
     """``(layer, op, name, Layer)`` of every layer with an accumulator."""
-    for step in plan.steps:
+    for step in plan.steps if isinstance(plan, Plan) else ():
         owner = getattr(step.probe, "__self__", None)
         if isinstance(owner, Layer):
             yield step.node.index, step.node.op, step.node.name, owner
@@ -86,7 +87,7 @@ def _input_range(layer: Layer) -> tuple[int, int]:
     return low - layer.x_zero, high - layer.x_zero
 
 
-def _masks(layer: Layer) -> Iterator[tuple[int, int, list[int], list[int]]]:
+def masks(layer: Layer) -> Iterator[tuple[int, int, list[int], list[int]]]:
     """``(y, x, rows, columns)``: one output position for each set of kernel rows and columns that lie in the image."""
     g, (top, _, left, _), (down, across) = layer.geometry, layer.pad, layer.spread
 
@@ -111,7 +112,7 @@ def channel_ranges(layer: Layer) -> list[tuple[int, int]]:
     low, high = _input_range(layer)
     weight, bias = layer.weight.astype(np.int64), [int(b) for b in layer.bias]
     best = [(0, 0)] * len(bias)
-    for _, _, rows, columns in _masks(layer):
+    for _, _, rows, columns in masks(layer):
         part = weight[np.ix_(rows, columns)].reshape(-1, len(bias))
         positive, negative = np.maximum(part, 0).sum(axis=0), np.minimum(part, 0).sum(axis=0)
         for c, b in enumerate(bias):
@@ -137,7 +138,7 @@ def worst_input(model: Graph, layer: int, channel: int, numerics: "str | Numeric
     value = ends[1] if bits_needed(0, ends[1]) >= bits_needed(ends[0], 0) else ends[0]
     low, high = _input_range(prepared)
     bias = int(prepared.bias[channel])
-    for y, x, rows, columns in _masks(prepared):
+    for y, x, rows, columns in masks(prepared):
         part = prepared.weight[np.ix_(rows, columns)][..., channel].astype(np.int64)
         span = dot_range(int(part[part > 0].sum()), int(part[part < 0].sum()), low, high, bias)
         if value in span:

@@ -9,6 +9,8 @@ from fxsim.model.graph import Graph
 from fxsim.model.ops import OPS
 from fxsim.numerics import NumericsProfile, numerics_of
 from fxsim.sim.plan import plan_of
+from fxsim.sim.real.registry import BINDINGS as REAL_BINDINGS
+from fxsim.sim.real.registry import bind as bind_real
 from fxsim.sim.registry import BINDINGS, STATE_OPS, bind
 
 
@@ -23,9 +25,9 @@ class Gap:
     reason: str
 
 
-def known_ops() -> list[str]:
-    """The ops that are simulated."""
-    return sorted({*BINDINGS, *STATE_OPS})
+def known_ops(numerics: NumericsProfile) -> list[str]:
+    """The ops that are simulated: those of engines, or those that have a real function."""
+    return sorted({*BINDINGS, *STATE_OPS} if numerics.real is None else REAL_BINDINGS)
 
 
 def unsupported(graph: Graph, numerics: str | NumericsProfile | None = None) -> tuple[Gap, ...]:
@@ -41,19 +43,19 @@ def unsupported(graph: Graph, numerics: str | NumericsProfile | None = None) -> 
     profile = numerics_of(graph.name, numerics)
     gaps = tuple(gap for g in (graph, *graph.called) for gap in _gaps(g, profile))
     if not gaps:
-        plan_of(check(graph), profile)
+        plan_of(check(graph, any_bits=profile.any_bits), profile)
     return gaps
 
 
 def _gaps(graph: Graph, profile: NumericsProfile) -> Iterator[Gap]:
-    found = {node.index: str(fault) for node, fault in faults(graph)}
+    found = {node.index: str(fault) for node, fault in faults(graph, any_bits=profile.any_bits)}
     for node in graph.nodes:
         reason = found.get(node.index)
-        if node.op not in OPS or (node.op not in BINDINGS and node.op not in STATE_OPS):
+        if node.op not in OPS or node.op not in {*BINDINGS, *STATE_OPS, *REAL_BINDINGS}:
             reason = "op is not supported"
-        elif reason is None and node.op not in STATE_OPS:
+        elif reason is None and (profile.real is not None or node.op not in STATE_OPS):
             try:
-                bind(graph, node, profile)
+                (bind if profile.real is None else bind_real)(graph, node, profile)
             except FxsimError as e:
                 reason = str(e).removeprefix(f"{where(graph, node)}: ")
         if reason is not None:

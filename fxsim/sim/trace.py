@@ -20,6 +20,7 @@ from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Probe
 from fxsim.sim.inputs import Batch
 from fxsim.sim.plan import Plan, Step
+from fxsim.sim.real.plan import RealPlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,7 @@ class ChannelStats:
 class Trace:
     """The result of :func:`fxsim.simulate`."""
 
-    plan: Plan
+    plan: Plan | RealPlan
     batch: Batch
     kept: dict[int, Array] = field(repr=False)
     _probes: list[dict[int, Probe]] = field(default_factory=list, repr=False)
@@ -184,8 +185,13 @@ def computed(graph: Graph) -> list[int]:
     return list(dict.fromkeys((*graph.inputs, *variables, *made)))
 
 
-def run(plan: Plan, batch: Batch, keep: Sequence[int], progress: Progress | None = None) -> dict[int, Array]:
+def run(
+    plan: Plan | RealPlan, batch: Batch, keep: Sequence[int], progress: Progress | None = None
+) -> dict[int, Array]:
     """Runs every inference of ``batch`` in order and stacks the tensors of ``keep`` as the inputs are stacked."""
+    if isinstance(plan, RealPlan):
+        made = plan.run(batch, keep, progress=progress)
+        return {i: batch.shape(made[i]) for i in keep}
     ws = plan.workspace()
     kept = {i: batch.stack(plan.graph.tensors[i]) for i in keep}
     for n in range(batch.count):
@@ -198,9 +204,11 @@ def run(plan: Plan, batch: Batch, keep: Sequence[int], progress: Progress | None
     return {i: batch.shape(v) for i, v in kept.items()}
 
 
-def _survey(plan: Plan, batch: Batch) -> dict[int, Probe]:
-    """Layer -> what its registers held, from a run in which every layer is watched."""
+def _survey(plan: Plan | RealPlan, batch: Batch) -> dict[int, Probe]:
+    """Layer -> what its registers held, from a run in which every layer is watched; real arithmetic has none."""
     probes = {s.node.index: Probe() for s in plan.steps}
+    if isinstance(plan, RealPlan):
+        return probes
     done = 0
 
     def see(step: Step, inputs: Arrays) -> None:

@@ -145,7 +145,7 @@ def bad(name, *args, message):
             "random:1",
             "-a",
             "names.npz",
-            message=r"entry 'what' names no single tensor",
+            message=r"'what' names no tensor",
         ),
         bad(
             "target", "estimate", MODEL, "-t", "cortex-m44", message=r"no target 'cortex-m44'.*did you mean 'cortex-m4'"

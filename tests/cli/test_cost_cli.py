@@ -13,13 +13,32 @@ def test_a_target_with_library_and_clock_says_how_far_off_it_may_be(tmp_path):
     assert data["clock_hz"] == 80e6
     assert data["error_band"]["latency"]["rows"] > 0
     text = fx("estimate", MODEL, "-t", "cortex-m4+x-cube-ai-9")
-    assert "measured rows within" in text and "evidence: median" in text
+    assert "rows of silicon within" in text and "evidence: median" in text
 
 
 def test_compare_two_targets():
     text = fx("estimate", MODEL, "--compare", "cortex-m4", "cortex-m7")
     assert "cortex-m7 / cortex-m4: time x" in text
     assert "a = cortex-m4, b = cortex-m7" in text
+
+
+def test_a_comparison_has_a_picture_and_a_page(tmp_path):
+    both = ["--compare", "cortex-m4", "ethos-u55-128"]
+    page = fx("estimate", MODEL, *both, "-f", "html", "--plot", "both.png", cwd=tmp_path)
+    assert "data:image/png;base64," in page and "different worlds" in page
+    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
+    data = json.loads(fx("estimate", MODEL, *both, "-f", "json"))
+    assert [data[s]["target"] for s in "ab"] == ["cortex-m4", "ethos-u55-128"] and data["layers"]
+
+
+def test_technology():
+    energy = [
+        json.loads(fx("estimate", MODEL, "-t", "systolic-16x16-ws", "--technology", t, "-f", "json"))["total"][
+            "energy_pj"
+        ]
+        for t in ("45nm", "7nm")
+    ]
+    assert energy[1] < energy[0]
 
 
 def test_overlap():
@@ -44,10 +63,12 @@ def test_calibrate_writes_a_target(tmp_path):
         (["estimate", MODEL], "got both or neither of --target and --compare"),
         (["estimate", MODEL, "-t", "cortex-m4", "--compare", "a", "b"], "got both or neither"),
         (
-            ["estimate", MODEL, "--compare", "cortex-m4", "cortex-m7", "-f", "csv"],
-            "got --format or --plot with --compare",
+            ["estimate", MODEL, "--compare", "cortex-m4", "cortex-m7", "--plot", "a.xyz"],
+            "suffix is 'xyz'; allowed: 'png'",
         ),
-        (["estimate", MODEL, "-t", "systolic-8x8-os", "--overlap", "max"], "allowed: mcu and dsp"),
+        (["estimate", MODEL, "-t", "ethos-u55-128", "--overlap", "max"], "allowed: mcu, dsp and systolic"),
+        (["estimate", MODEL, "-t", "systolic-8x8-os", "--technology", "3nm"], "allowed: '45nm', '7nm'"),
+        (["estimate", MODEL, "-t", "cortex-m4", "--technology", "7nm"], "the current of the whole chip"),
         (["estimate", MODEL, "-t", "cortex-m4+nothing"], "no library 'nothing'"),
         (["calibrate", "cortex-m4", "absent.csv"], "absent.csv: cannot be read"),
     ],

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from fxsim import hwfiles
+from fxsim.cost import quantity
 from fxsim.cost.profiles import Accelerator, Dsp, Mcu, Npu
 from fxsim.cost.quantity import constants
+from fxsim.cost.technology import Technology
 from fxsim.errors import ProfileError
 from fxsim.targets import list_targets, load_target
 
@@ -179,3 +181,33 @@ def test_hwfiles_refuses_unknown_kinds_and_paths():
     with pytest.raises(ProfileError, match=r"no mcu profile"):
         hwfiles.find("mcu", "../mcu/cortex-m4")
     assert hwfiles.profile_dir().is_dir()
+
+
+ARRAY, HVX = "npu/systolic-32x32-os", "dsp/hexagon-680"
+BAD_ELSEWHERE = (
+    (HVX, '512, unit = "KiB"', '767, unit = "B"', "key memory.l2.size: got 767 B; allowed: at least 768 B"),
+    (ARRAY, '64, unit = "KiB"', '32, unit = "B"', "key memory.ifmap.size: got 32 B; allowed: at least 64 B"),
+    (HVX, '256, unit = "B/cycle"', '0, unit = "B/cycle"', "key memory.l2.bandwidth.value: got 0"),
+    (ARRAY, '162.5, unit = "pJ/B"', '-1, unit = "pJ/B"', "key memory.dram.read_energy.value: got -1"),
+    (ARRAY, '5, unit = "mW"', "5", "key idle_power.unit: missing"),
+    (ARRAY, 'dataflow = "os"', 'dataflow = "rs"', "key dataflow: got 'rs'"),
+    ("technology/7nm", "add8", "add9", "key add9: unknown"),
+)
+
+
+@pytest.mark.parametrize(("file", "old", "new", "message"), BAD_ELSEWHERE)
+def test_bad_profiles_of_the_other_families(file, old, new, message, tmp_path):
+    """Memories that nothing fits into, zero bandwidth, negative energy, missing units, unknown keys."""
+    kind, name = file.split("/")
+    text = hwfiles.find(kind, name).read_text(encoding="utf-8")
+    assert old in text
+    path = written(tmp_path, text.replace(old, new, 1))
+    with pytest.raises(ProfileError) as caught:
+        quantity.decode(path, {"technology": Technology}) if kind == "technology" else load_target(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_a_microcontroller_without_room_for_anything_is_refused(tmp_path):
+    text = text_of("mcu", "cortex-m4").replace('value = 640, unit = "KiB"', 'value = 63, unit = "B"')
+    with pytest.raises(ProfileError, match=r"key memory\.sram\.size: got 63 B; allowed: at least 64 B"):
+        load_target(written(tmp_path, text))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fxsim.cost import ethos_dma as dma
+from fxsim.cost.ethos_area import input_unit
 from fxsim.cost.ethos_array import Size
 from fxsim.cost.ethos_blocks import Block, candidates, compiler_block
 from fxsim.cost.ethos_cycles import mac_cycles, micro_block, operation_cycles
@@ -217,14 +218,31 @@ FLASH, SRAM = Port("flash", 1.0, 128, 64, 0, 1 << 26), Port("sram", 8.0, 32, 32,
 
 def test_weights_read_once_stay_where_they_are():
     s = dma.Stored(4096, 640, 160, 64, 64, 8)
-    assert not dma.copies(s, 1, 2000, FLASH, SRAM, 0)
+    assert not dma.copies(s, 1, 2000, 2000, FLASH, SRAM, 0)
     assert dma.in_place(s, 1, 2000, FLASH).flows[0].read_bytes == 4096
-    assert not dma.copies(s, 4, 2000, SRAM, SRAM, 10**6)
+    assert not dma.copies(s, 4, 2000, 2000, SRAM, SRAM, 10**6)
+
+
+def test_weights_read_once_are_copied_where_the_wait_is_short():
+    """A dense layer of 128 channels on U85-256: as Vela has it for two layers of the autoencoder in DRAM_High."""
+    dram, sram = Port("dram", 24.0, 128, 500, 250, 1 << 26, (2.56,) * 7), Port("sram", 64.0, 64, 32, 32, 1 << 19)
+    first, second = dma.Stored(7552, 1280, 160, 128, 128, 8), dma.Stored(7216, 1280, 160, 128, 128, 8)
+    assert dma.copies(first, 1, 4289, 2085, dram, sram, 2085)
+    assert not dma.copies(second, 1, 4289, 2085, dram, sram, 1042)  # waits 1010 cycles for each of two slices
+    assert dma.copies(second, 1, 4289, 2085, dram, sram, 3591)
+
+
+def test_padding_of_slices_costs_what_zeros_cost():
+    """Slices of 16 of 64 channels, each padded to 32: 32 channels of zeros more."""
+    coded, plain = (dma.Stored(4096, 640, 160, 64, 64, 32, n) for n in (16, 64))
+    written = [sum(f.write_bytes for f in dma.copied(s, 2, 500, FLASH, SRAM, 0).flows if f.tensor == "weights")
+               for s in (coded, plain)]  # fmt: skip
+    assert written == [4096 + 32 * 16, 4096 + 32 * 64]
 
 
 def test_weights_read_again_are_copied_under_the_layer_before():
     s = dma.Stored(4096, 640, 160, 64, 64, 8)
-    assert dma.copies(s, 4, 2000, FLASH, SRAM, 10_000)
+    assert dma.copies(s, 4, 2000, 2000, FLASH, SRAM, 10_000)
     plan = dma.copied(s, 4, 2000, FLASH, SRAM, 10_000)
     moved = {(f.memory, f.tensor): (f.read_bytes, f.write_bytes) for f in plan.flows}
     assert moved == {
@@ -250,3 +268,71 @@ def test_scales_of_each_core_are_rounded_up():
     assert dma.scale_bytes(10, 1, 10) == 112
     assert dma.scale_bytes(10, 2, 10) == 64 + 64
     assert dma.scale_bytes(1, 2, 10) == 16
+
+
+# U85: blocks of operations that keep channels apart; all as in Vela's debug databases
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "out", "into", "kernel", "expected"),
+    [
+        ("ethos-u85-256", "depthwise", (25, 5, 64), (25, 5, 64), (3, 3), ((25, 6, 16), (28, 8, 16))),
+        ("ethos-u85-1024", "depthwise", (25, 5, 64), (25, 5, 64), (3, 3), ((26, 8, 64), (28, 10, 64))),
+        ("ethos-u85-256", "pool", (1, 1, 64), (8, 8, 64), (8, 8), ((1, 2, 64), (8, 9, 64))),
+        ("ethos-u85-1024", "pool", (1, 1, 64), (25, 5, 64), (25, 5), ((2, 4, 64), (9, 8, 64))),
+        ("ethos-u85-256", "sum", (1, 1, 1), (1, 1, 12), (1, 1), ((1, 4, 16), (1, 4, 32))),
+    ],
+)
+def test_blocks_that_keep_channels_apart(name, kind, out, into, kernel, expected):
+    bits = 32 if kind == "sum" else 8
+    op = Operation(kind, Size(*out), Size(*into), kernel=kernel, input_bits=bits, weights=kind == "depthwise")
+    found = compiler_block(op, core(name))
+    assert (tuple(found.output), tuple(found.input)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "micro", "expected"),
+    [
+        ("ethos-u85-256", (2, 2, 8), [(2, 2, 16), (1, 2, 32), (1, 1, 64)]),
+        ("ethos-u85-256", (1, 4, 8), [(1, 4, 16), (1, 2, 32), (1, 1, 64)]),
+        ("ethos-u85-1024", (2, 2, 32), [(2, 4, 16), (2, 2, 32), (1, 2, 64)]),
+        ("ethos-u85-1024", (1, 4, 32), [(2, 4, 16), (1, 4, 32), (1, 2, 64)]),
+        ("ethos-u85-2048", (4, 4, 16), [(4, 4, 16), (2, 4, 32), (2, 2, 64)]),
+        ("ethos-u85-2048", (1, 4, 64), [(4, 4, 16), (2, 4, 32), (1, 4, 64)]),
+        ("ethos-u85-128", (1, 2, 8), [(1, 2, 16), (1, 1, 32), (1, 1, 32)]),
+    ],
+)
+def test_deeper_input_blocks_have_fewer_pixels(name, micro, expected):
+    assert [input_unit(core(name), Size(*micro), bits) for bits in (128, 256, 512)] == expected
+
+
+def test_no_block_that_keeps_channels_apart_is_larger_than_its_memories():
+    rng = np.random.default_rng(1)
+    for name in ("ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048"):
+        c = core(name)
+        for _ in range(40):
+            h, w, d, k = (int(n) for n in rng.integers((1, 1, 1, 1), (97, 97, 300, 9)))
+            op = Operation("depthwise", Size(h, w, d), Size(h, w, d), kernel=(k, k), weights=True)
+            b = compiler_block(op, c)
+            assert b.output.elements * 4 <= c.buffers[3], (name, op)
+            unit = input_unit(c, b.micro, 8 * b.output.d)
+            whole = np.prod([-(-n // u) * u for n, u in zip(op.input, unit, strict=True)])
+            assert min(b.input.elements, whole) <= c.buffers[2], (name, op)
+            assert all(n % u == 0 for n, u in zip(b.output, (*b.micro[:2], 16), strict=True))
+
+
+def test_sparse_weights_are_counted_as_dense_ones_are(monkeypatch):
+    """The two ways to count values, by all weights and by those that are not zero, agree."""
+    from fxsim.cost import ethos_weights
+
+    rng = np.random.default_rng(2)
+    for shape, order, micro, deep, taps in (
+        ((40, 3, 3, 50), "part", 8, 8, 4), ((70, 1, 1, 300), "deep", 8, 32, 1), ((30, 1, 1, 200), "deep", 4, 64, 1),
+        ((90, 3, 3, 1), "depthwise", 8, 1, 4), ((600, 1, 1, 600), "deep", 8, 16, 1),
+    ):  # fmt: skip
+        w = (rng.integers(-127, 128, shape) * (rng.random(shape) < 0.02)).astype(np.int8)
+        sizes = []
+        for threshold in (1, 10**9):
+            monkeypatch.setattr(ethos_weights, "SPARSE", threshold)
+            sizes.append(Weights(w).encoded_bytes(order, micro, deep, taps, 2))
+        assert sizes[0] == sizes[1] > 0

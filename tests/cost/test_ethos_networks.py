@@ -1,5 +1,6 @@
 """Ethos-U networks: what the compiler folds, formats, weights and their copies; laws of single layers; systems and modes."""
 
+import random
 import re
 
 import numpy as np
@@ -167,9 +168,8 @@ def test_slack_hides_weights():
     profile = U55.profile
     near = surroundings(graph, [True, True], chains=False)[1]
     work = works(graph)[1]
-    cycles = [
-        estimate_work(work, profile, machine=M, setting=Setting(*near, slack)).cycles for slack in (0, 500, 10**6)
-    ]
+    setting = Setting(*near)
+    cycles = [estimate_work(work, profile, machine=M, setting=setting, slack=n).cycles for n in (0, 500, 10**6)]
     assert cycles[0] > cycles[1] > cycles[2] or cycles[0] >= cycles[1] > cycles[2]
 
 
@@ -288,3 +288,48 @@ def test_a_product_takes_its_row_of_the_output_stage():
     net = Net((1, 8, 8, 16))
     graph = net.graph(net.node("MUL", (net.input, net.input), (1, 8, 8, 16), Attributes()))
     assert nodes(graph)[0].estimate.compute_cycles == 0.75 * 1024
+
+
+# larger layers inside networks: the compiler's choices break the law now and then, and this is how far
+
+
+def drawn(convs, height, width, channels):
+    net = Net((1, height, width, channels))
+    at = net.input
+    for out, kernel in convs:
+        at = net.conv(at, out, kernel=kernel)
+    for i, t in enumerate(net.tensors):
+        if t.data is not None and t.data.dtype == np.int8:
+            values = np.random.default_rng(t.index).normal(0, 25, t.shape)
+            data = np.clip(np.round(values), -127, 127).astype(np.int8)
+            net.tensors[i] = type(t)(t.index, t.name, t.shape, t.qtype, t.quant, data)
+    return net.graph(at)
+
+
+@pytest.mark.parametrize(("name", "often", "most"), [("ethos-u55-128", 0.15, 0.3), ("ethos-u85-256", 0.15, 0.3)])
+def test_a_larger_layer_in_a_network_seldom_costs_less(name, often, most):
+    """700 enlargements on each of six targets: 3 to 9 % fell, the worst by 28 %."""
+    rng, count, falls = random.Random(7), 100, []
+    for _ in range(count):
+        convs = [(rng.randint(4, 96), rng.choice([1, 3, 5])) for _ in range(rng.randint(2, 4))]
+        size = [rng.randint(4, 32), rng.randint(4, 32)]
+        channels, what = rng.choice([3, 8, 16, 32]), rng.randrange(4)
+        larger, grown = list(convs), list(size)
+        if what < 2:
+            grown[what] += rng.randint(1, 8)
+        else:
+            i = rng.randrange(len(convs))
+            larger[i] = convs[i][0] + rng.randint(1, 16), convs[i][1]
+        small, large = (
+            sum(c.estimate.cycles for c in nodes(drawn(c, *s, channels), name))
+            for c, s in ((convs, size), (larger, grown))
+        )
+        falls.append(1 - large / small)
+    assert sum(f > 0 for f in falls) <= often * count
+    assert max(falls) <= most
+
+
+def test_no_depth_of_input_beats_the_array():
+    """63 channels take the time of 64 on U85, which reduces 8 at a time."""
+    cycles = [nodes(drawn([(c, 1), (55, 5)], 31, 16, 8), "ethos-u85-256")[1].estimate.compute_cycles for c in (63, 64)]
+    assert cycles[0] >= 0.99 * cycles[1]

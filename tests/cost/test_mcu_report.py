@@ -8,7 +8,7 @@ from cost_builders import Net, small_graph
 
 from fxsim import hwfiles, layer
 from fxsim.cost import schema
-from fxsim.cost.evidence import ErrorBand, band, quantile, unmeasured
+from fxsim.cost.evidence import METRICS, ErrorBand, band, quantile, unmeasured
 from fxsim.cost.toml import dump
 from fxsim.errors import FxsimError
 from fxsim.report import terminal
@@ -23,7 +23,7 @@ def test_bands_by_hand():
     assert b.sentence() == "median 20%, 90 % within 36%, over 5 measured rows (here)"
     assert quantile([], 0.5) == 0 and quantile([3.0], 0.9) == 3.0
     assert ErrorBand(rows=0, median=0, p90=0, source="nobody asked").sentence() == "unvalidated: nobody asked"
-    far = band([0.1], "here", "elsewhere")
+    far = band([0.1, 0.1, 0.1], "here", extrapolated="elsewhere")
     assert far.sentence().endswith("; extrapolated: elsewhere")
 
 
@@ -34,10 +34,10 @@ def test_every_form_shows_the_band(tmp_path):
     assert data["error_band"]["latency"]["rows"] == latency.rows > 0
     assert data["error_band"]["latency"]["p90"] == latency.p90
     assert data["evidence"] == latency.sentence()
-    assert f"within {round(latency.p90 * 100)} %" in c.text("html")
+    assert f'<td class="n">{round(latency.p90 * 100)} %</td><td class="n">{latency.rows}</td>' in c.text("html")
     text = terminal.cost_summary(c)
     assert latency.sentence() in text
-    assert f"latency: 90 % of {latency.rows} measured rows within {latency.p90:.0%}" in text
+    assert f"latency: 90 % of {latency.rows} rows of silicon within {latency.p90:.0%}" in text
 
 
 def test_what_was_never_measured_is_flagged():
@@ -51,8 +51,8 @@ def test_what_was_never_measured_is_flagged():
         assert c.extrapolated == [why]
         assert why in terminal.cost_summary(c) and why in c.text("html")
         assert json.loads(c.text("json"))["extrapolated"] == [why]
-    other_chip = estimate(layer.conv2d(8, 8, 16, 16), "cortex-m7+x-cube-ai-9")
-    assert other_chip.extrapolated == ["x-cube-ai-9 was not measured on cortex-m7"]
+    other_chip = estimate(layer.conv2d(8, 8, 16, 16), "cortex-m7+x-cube-ai-8")
+    assert other_chip.extrapolated == [f"the {m} of x-cube-ai-8 was not measured on cortex-m7" for m in METRICS]
     assert estimate(layer.conv2d(8, 8, 16, 16), "hexagon-680").extrapolated == []  # says that nothing was measured
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import fxsim
 from fxsim.cost import mcu_targets
-from fxsim.cost.evidence import quantile
+from fxsim.cost.evidence import quantile, shipped
 from fxsim.cost.mcu_library import load_library
 from fxsim.targets import load_target
 
@@ -35,7 +35,7 @@ def within(errors, median, p90):
 @pytest.fixture(scope="module")
 def kept():
     return {
-        "shipped": validation.shipped(),
+        "shipped": validation.as_shipped(),
         "submission": validation.left_out(lambda r: r.stack),
         "device": validation.left_out(lambda r: r.device),
     }
@@ -82,7 +82,7 @@ def test_shipped_factors_are_those_of_the_fit():
 
 
 def test_shipped_error_bands_are_those_of_the_validation():
-    bands, known = validation.bands(), mcu_targets.evidence()
+    bands, known = validation.bands(), shipped("mcu")
     assert set(bands) == set(known)
     for target, metrics in bands.items():
         for metric, band in metrics.items():

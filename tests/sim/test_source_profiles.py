@@ -8,7 +8,7 @@ import fxsim.demo
 from fxsim.errors import ProfileError, UnsupportedOp
 from tests.build import Builder
 
-LIBRARIES = ("esp-nn", "esp-nn-skip-nudge", "fbgemm", "qnnpack", "tosa", "tvm")
+LIBRARIES = ("esp-nn", "esp-nn-skip-nudge", "fbgemm", "generic", "qnnpack", "tosa", "tvm")
 """engines that run any quantized model"""
 POWERS_OF_TWO = ("max78000", "nnom", "vitis-dpu")
 CHIPS = (*POWERS_OF_TWO, "gemmini", "nvdla", "pulp-nn")
@@ -58,6 +58,7 @@ QUARTERS = {
 likewise, but the first half is rounded down."""
 ROUNDS = {
     "esp-nn": "twice",
+    "generic": "twice",
     "esp-nn-skip-nudge": "down first",
     "fbgemm": "even",
     "gemmini": "even",

@@ -12,13 +12,16 @@ from fxsim.model.ops import (
     gather,
     layout,
     matmul,
+    onnx_choice,
     onnx_conv,
     onnx_dense,
     onnx_layout,
+    onnx_make,
     onnx_pointwise,
     onnx_pool,
     onnx_quantize,
     onnx_reduce,
+    onnx_resize,
     plain,
     pool,
     quantize,
@@ -66,6 +69,9 @@ MODULES = (
     onnx_reduce,
     onnx_quantize,
     onnx_layout,
+    onnx_choice,
+    onnx_make,
+    onnx_resize,
 )
 OPS: dict[str, OpSpec] = {s.name: s for m in MODULES for s in m.SPECS}
 

@@ -20,16 +20,16 @@ def _work(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
     return replace(work, element_ops=3 * work.elements) if wide else work
 
 
-_INT = ("int8", "uint8", "int16")
-_SIGNED = ("int8", "int16")
+_INT = ("int8", "uint8", "int16", "float32")
+_SIGNED = ("int8", "int16", "float32")
 SPECS = (
     OpSpec("LOGISTIC", Attributes, same_shape, _work, dtypes=(_INT,)),
     OpSpec("TANH", Attributes, same_shape, _work, dtypes=(_INT,)),
-    OpSpec("ELU", Attributes, same_shape, _work, dtypes=(("int8",),)),
-    OpSpec("GELU", Gelu, same_shape, _work, dtypes=(("int8", "uint8"),)),
+    OpSpec("ELU", Attributes, same_shape, _work, dtypes=(("int8", "float32"),)),
+    OpSpec("GELU", Gelu, same_shape, _work, dtypes=(("int8", "uint8", "float32"),)),
     OpSpec("HARD_SWISH", Attributes, same_shape, _work, dtypes=(("int8", "uint8", "float32"),)),
     OpSpec("EXP", Attributes, same_shape, _work, dtypes=(_SIGNED,)),
     OpSpec("LOG", Attributes, same_shape, _work, dtypes=(_SIGNED,)),
-    OpSpec("SQRT", Attributes, same_shape, _work, dtypes=((*_SIGNED, "float32"),)),
-    OpSpec("RSQRT", Attributes, same_shape, _work, dtypes=((*_SIGNED, "float32"),)),
+    OpSpec("SQRT", Attributes, same_shape, _work, dtypes=(_SIGNED,)),
+    OpSpec("RSQRT", Attributes, same_shape, _work, dtypes=(_SIGNED,)),
 )

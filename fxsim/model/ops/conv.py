@@ -17,6 +17,13 @@ Padding = Literal["SAME", "VALID"] | tuple[int, int, int, int]
 """``SAME`` (odd padding goes to the end), ``VALID``, or explicit (top, bottom, left, right)."""
 BiasType = Literal["", "int32", "int64"]
 """What the file says of the bias of an int16 layer, whether it has one or not; empty: nothing."""
+WEIGHT_AXES: dict[str, tuple[int, int | None]] = {
+    "CONV_2D": (0, 3),
+    "DEPTHWISE_CONV_2D": (3, None),
+    "TRANSPOSE_CONV": (0, 3),
+    "FULLY_CONNECTED": (0, 1),
+}
+"""op -> the weight's axis of output channels and that of input channels, over which products are summed"""
 ACTIVATION_TYPES = ("int8", "uint8", "int16", "float32")
 BIAS_TYPES = ("int32", "int64", "float32")
 

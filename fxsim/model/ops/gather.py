@@ -52,9 +52,14 @@ class OneHot(Attributes):
     axis: int = -1
 
 
-def _within(indices: Array, size: int, what: str) -> None:
-    if indices.size and not (0 <= indices.min() and indices.max() < size):
-        raise DomainError(f"{what} hold {indices.min()}..{indices.max()}; allowed: 0..{size - 1}")
+def within(indices: Array, size: int, what: str, least: int = 0) -> None:
+    """Holds positions to ``least..size - 1``.
+
+    Raises:
+        DomainError: if one lies outside.
+    """
+    if indices.size and not (least <= indices.min() and indices.max() < size):
+        raise DomainError(f"{what} hold {indices.min()}..{indices.max()}; allowed: {least}..{size - 1}")
 
 
 def _move_slice(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
@@ -143,7 +148,7 @@ def _move_gather(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
     size, (shape,) = need(inputs[0], "input").shape[axis], _infer_gather(inputs, attrs, outputs)
 
     def move(x: Arrays) -> Arrays:
-        _within(x[1], size, "positions")
+        within(x[1], size, "positions")
         if not batch:
             return [np.take(x[0], x[1], axis)]
         rows = x[0].reshape(-1, *x[0].shape[batch:])
@@ -166,7 +171,7 @@ def _move_gather_nd(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
     def move(x: Arrays) -> Arrays:
         columns = np.moveaxis(x[1], -1, 0)
         for column, size in zip(columns, shape, strict=False):
-            _within(column, size, "indices")
+            within(column, size, "indices")
         return [x[0][tuple(columns)]]
 
     return move
@@ -183,7 +188,7 @@ def _move_embedding(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
     rows = need(inputs[1], "value").shape[0]
 
     def move(x: Arrays) -> Arrays:
-        _within(x[0], rows, "lookups")
+        within(x[0], rows, "lookups")
         return [x[1][x[0]]]
 
     return move
@@ -226,7 +231,7 @@ def _infer_top(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape
     return ((*shape[:-1], k[0]),) * 2
 
 
-def _picked_work(position: int) -> WorkFn:
+def picked_work(position: int) -> WorkFn:
     """Work of a look-up: bytes of what is picked, not of the whole table, and of the positions at input ``position``."""
 
     def work(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
@@ -265,15 +270,15 @@ SPECS = (
         dtypes=(_ANY, _INDEX),
         move=_move_strided,
     ),
-    OpSpec("GATHER", Gather, _infer_gather, _picked_work(1), 2, 2, dtypes=(_ANY, _POSITION), move=_move_gather),
+    OpSpec("GATHER", Gather, _infer_gather, picked_work(1), 2, 2, dtypes=(_ANY, _POSITION), move=_move_gather),
     OpSpec(
-        "GATHER_ND", Attributes, _infer_gather_nd, _picked_work(1), 2, 2, dtypes=(_ANY, _POSITION), move=_move_gather_nd
+        "GATHER_ND", Attributes, _infer_gather_nd, picked_work(1), 2, 2, dtypes=(_ANY, _POSITION), move=_move_gather_nd
     ),
     OpSpec(
         "EMBEDDING_LOOKUP",
         Attributes,
         _infer_embedding,
-        _picked_work(0),
+        picked_work(0),
         2,
         2,
         dtypes=(("int32",), _TABLE),

@@ -1,6 +1,7 @@
-"""Conv, QLinearConv and ConvInteger of ONNX: attributes, output shapes, work.
+"""Conv, ConvTranspose, QLinearConv and ConvInteger of ONNX: attributes, output shapes, work.
 
-Layouts: input ``(N, C, H, W)``, weight ``(O, C / group, KH, KW)``, bias ``(O,)``; one spatial axis is a height of 1.
+Layouts: input ``(N, C, H, W)``, weight ``(O, C / group, KH, KW)`` (of ConvTranspose ``(C, O / group, KH, KW)``), bias
+``(O,)``; one spatial axis is a height of 1.
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from fxsim.errors import ModelError, UnsupportedOp
 from fxsim.model.graph import Tensor
 from fxsim.model.ops.base import Attributes, InferFn, Operands, WorkFn, need, rank, total_bytes
 from fxsim.model.ops.conv import check_bias
-from fxsim.model.ops.onnx_base import BYTE, REAL, OnnxSpec, always, at, int32_out, like, one, params, same_type
-from fxsim.model.qtype import FLOAT32, Shape
+from fxsim.model.ops.onnx_base import BYTE, REAL, OnnxSpec, at, int32_out, like, one, params, same_type
+from fxsim.model.qtype import Shape
 from fxsim.model.work import Geometry, Work
 
 AutoPad = Literal["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]
@@ -76,6 +77,41 @@ class OnnxConv(OnnxWindow):
     group: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class OnnxConvTranspose(OnnxConv):
+    """ConvTranspose. ``extra`` lengthens the output at the ends; ``shape``, where given, is its size, and sets the pads."""
+
+    extra: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+
+    def spread(self, i: int, n: int, size: int, kernel: int) -> tuple[int, int, int, int]:
+        """``(out, stride, dilation, before)`` along spatial axis ``i`` of ``n``, of ``size`` cells.
+
+        Raises:
+            ModelError: if a size is out of range.
+        """
+        for what, values, count, least in (
+            ("strides", self.strides, n, 1), ("dilations", self.dilations, n, 1), ("pads", self.pads, 2 * n, 0),
+            ("output_padding", self.extra, n, 0), ("output_shape", self.shape, n, 1),
+        ):  # fmt: skip
+            if values and (len(values) != count or min(values) < least or max(values) > 1 << 20):
+                raise ModelError(f"{what} are {list(values)}; allowed: {count} values of at least {least}")
+        stride, dilation = self.strides[i] if self.strides else 1, self.dilations[i] if self.dilations else 1
+        extra = self.extra[i] if self.extra else 0
+        whole = (size - 1) * stride + extra + (kernel - 1) * dilation + 1
+        before, after = (self.pads[i], self.pads[n + i]) if self.pads and self.auto_pad == "NOTSET" else (0, 0)
+        if self.shape or self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            total = max(0, whole - (self.shape[i] if self.shape else size * stride))
+            before = total - total // 2 if self.auto_pad == "SAME_LOWER" else total // 2
+            after = total - before
+        out = self.shape[i] if self.shape else whole - before - after
+        if min(kernel, size, out) < 1:
+            raise ModelError(
+                f"a kernel of {kernel} makes {out} cells of {size} on spatial axis {i}; allowed: at least 1"
+            )
+        return out, stride, dilation, before
+
+
 def two_d(shape: Shape) -> Shape:
     """``(N, C, L)`` as ``(N, C, 1, L)``; four axes as they are."""
     return (*shape[:2], 1, *shape[2:]) if len(shape) == 3 else shape
@@ -108,6 +144,55 @@ def conv_2d(x: Tensor, w: Tensor, attrs: OnnxConv) -> tuple[Geometry, tuple[int,
     (oh, sh, dh, top, bottom), (ow, sw, dw, left, right) = window_2d(attrs, x.shape[2:], w.shape[2:])
     geometry = Geometry(n, h, wid, c, oh, ow, o, kh, kw, sh, sw, dh, dw, g)
     return geometry, (top, bottom, left, right)
+
+
+def transpose_2d(x: Tensor, w: Tensor, attrs: OnnxConvTranspose) -> tuple[Geometry, tuple[int, int]]:
+    """The loop bounds of a ConvTranspose, and the rows and columns that are cut off at the start.
+
+    Raises:
+        ModelError: if input and weight do not fit each other; UnsupportedOp on three spatial axes.
+    """
+    if len(x.shape) > 4:
+        raise UnsupportedOp(f"input {x.name!r} has shape {list(x.shape)}; supported: one or two spatial axes")
+    rank(x, "input", 3, 4)
+    rank(w, "weight", len(x.shape))
+    n, c, h, wid = two_d(x.shape)
+    d, o, kh, kw = two_d(w.shape)
+    g = attrs.group
+    if g < 1 or d != c or c % g:
+        raise ModelError(f"weight {w.name!r} has shape {list(w.shape)}; it fits no {g} groups of {c} input channels")
+    if attrs.kernel and attrs.kernel != w.shape[2:]:
+        raise ModelError(f"kernel_shape is {list(attrs.kernel)}; the weight's is {list(w.shape[2:])}")
+    m = len(x.shape) - 2
+    axes = [attrs.spread(i, m, s, k) for i, (s, k) in enumerate(zip(x.shape[2:], w.shape[2:], strict=True))]
+    (oh, sh, dh, top), (ow, sw, dw, left) = axes if m == 2 else [(1, 1, 1, 0), *axes]
+    return Geometry(n, h, wid, c, oh, ow, o * g, kh, kw, sh, sw, dh, dw, g), (top, left)
+
+
+def _infer_transpose(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    assert isinstance(attrs, OnnxConvTranspose)
+    x = need(inputs[0], "input")
+    g, _ = transpose_2d(x, need(inputs[1], "weight"), attrs)
+    check_bias(at(inputs, 2), g.out_c)
+    return ((g.batch, g.out_c, *(g.out_h, g.out_w)[4 - len(x.shape) :]),)
+
+
+def _work_transpose(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
+    assert isinstance(attrs, OnnxConvTranspose)
+    x, w, out = need(inputs[0], "input"), need(inputs[1], "weight"), need(outputs[0], "output")
+    g, _ = transpose_2d(x, w, attrs)
+    return Work(
+        "conv",
+        macs=g.batch * g.in_h * g.in_w * g.window * g.out_c,
+        elements=out.elements,
+        input_bytes=x.nbytes,
+        weight_bytes=w.nbytes,
+        bias_bytes=total_bytes([at(inputs, 2)]),
+        output_bytes=out.nbytes,
+        activation_bits=x.qtype.bits,
+        weight_bits=w.qtype.bits,
+        geometry=g,
+    )
 
 
 def _infer(weight: int, bias: int, scales: tuple[int, ...]) -> InferFn:
@@ -158,7 +243,8 @@ def _work(weight: int, bias: int, scale: int) -> WorkFn:
 _NONE = 99
 """a position that no op has"""
 SPECS = (
-    OnnxSpec("Conv", OnnxConv, _infer(1, 2, ()), _work(1, 2, 0), 2, 3, dtypes=(REAL,), types=always(FLOAT32)),
+    OnnxSpec("Conv", OnnxConv, _infer(1, 2, ()), _work(1, 2, 0), 2, 3, dtypes=(REAL,)),
+    OnnxSpec("ConvTranspose", OnnxConvTranspose, _infer_transpose, _work_transpose, 2, 3, dtypes=(REAL,)),
     OnnxSpec(
         "QLinearConv", OnnxConv, _infer(3, 8, (4, 5)), _work(3, 8, 4), 8, 9,
         dtypes=(BYTE, REAL, BYTE, BYTE, REAL, BYTE, REAL, BYTE, ("int32",)),

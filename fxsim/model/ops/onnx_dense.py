@@ -132,8 +132,8 @@ def _work(op: str) -> WorkFn:
 
 _INT32 = ("int32",)
 SPECS = (
-    OnnxSpec("MatMul", Attributes, _infer("MatMul"), _work("MatMul"), 2, 2, dtypes=(REAL,), types=always(FLOAT32)),
-    OnnxSpec("Gemm", Gemm, _infer("Gemm"), _work("Gemm"), 2, 3, dtypes=(REAL,), types=always(FLOAT32)),
+    OnnxSpec("MatMul", Attributes, _infer("MatMul"), _work("MatMul"), 2, 2, dtypes=(REAL,)),
+    OnnxSpec("Gemm", Gemm, _infer("Gemm"), _work("Gemm"), 2, 3, dtypes=(REAL,)),
     OnnxSpec(
         "MatMulInteger", Attributes, _infer("MatMulInteger"), _work("MatMulInteger"), 2, 4, dtypes=(BYTE,), types=int32_out
     ),

@@ -22,6 +22,7 @@ from fxsim.model.ops.base import (
     total_bytes,
     vector,
 )
+from fxsim.model.ops.gather import picked_work, within
 from fxsim.model.ops.layout import Axis, filled
 from fxsim.model.ops.onnx_base import ANY, BYTE, INDEX, REAL, OnnxSpec, always, at, one, same_type
 from fxsim.model.qtype import INT64, QType, Shape
@@ -219,11 +220,8 @@ def _infer_gather(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Sh
     assert isinstance(attrs, Axis)
     x, index = need(inputs[0], "input"), need(inputs[1], "indices")
     axis = normal_axis(attrs.axis, len(x.shape))
-    if index.data is None:
-        raise UnsupportedOp(f"indices {index.name!r} are computed at run time; supported: constants")
-    size, found = x.shape[axis], np.asarray(index.data)
-    if found.size and (found.min() < -size or found.max() >= size):
-        raise ModelError(f"indices are {found.min()}..{found.max()}; allowed: {-size}..{size - 1}")
+    if index.data is not None:
+        within(index.data, x.shape[axis], "indices", -x.shape[axis])
     return ((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]),)
 
 
@@ -301,8 +299,14 @@ def _move_split(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
 
 def _move_gather(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
     assert isinstance(attrs, Axis)
-    axis, index = attrs.axis, np.asarray(need(inputs[1], "indices").data)
-    return lambda arrays: [np.take(arrays[0], index, axis=axis)]
+    axis = attrs.axis
+    size = need(inputs[0], "input").shape[axis]
+
+    def move(arrays: Arrays) -> Arrays:
+        within(arrays[1], size, "indices", -size)
+        return [np.take(arrays[0], arrays[1], axis=axis)]
+
+    return move
 
 
 def _move_expand(inputs: Operands, attrs: Attributes, outputs: int) -> Moved:
@@ -338,6 +342,6 @@ SPECS = (
     OnnxSpec("Pad", Pad, _infer_pad, copy_work, 2, 4, shape_inputs=(1, 3), dtypes=(ANY, INDEX, ANY, INDEX), move=_move_pad),
     OnnxSpec("Slice", Attributes, _infer_slice, copy_work, 3, 5, shape_inputs=(1, 2, 3, 4), dtypes=_NEAR, move=_move_slice),
     OnnxSpec("Split", Axis, _infer_split, copy_work, 1, 2, 1, _MANY, shape_inputs=(1,), dtypes=_NEAR, move=_move_split),
-    OnnxSpec("Gather", Axis, _infer_gather, copy_work, 2, 2, shape_inputs=(1,), dtypes=_NEAR, move=_move_gather),
+    OnnxSpec("Gather", Axis, _infer_gather, picked_work(1), 2, 2, dtypes=_NEAR, move=_move_gather),
     OnnxSpec("Expand", Attributes, _infer_expand, copy_work, 2, 2, shape_inputs=(1,), dtypes=_NEAR, move=_move_expand),
 )  # fmt: skip

@@ -5,8 +5,20 @@ from dataclasses import dataclass
 
 from fxsim.errors import ModelError
 from fxsim.model.ops.base import Attributes, Operands, need, normal_axis, same_shape, total_bytes, vector
-from fxsim.model.ops.onnx_base import BYTE, INDEX, REAL, OnnxSpec, at, broadcast_all, one, same_type
-from fxsim.model.qtype import Shape
+from fxsim.model.ops.onnx_base import (
+    ANY,
+    BYTE,
+    INDEX,
+    REAL,
+    OnnxSpec,
+    always,
+    at,
+    broadcast_all,
+    one,
+    same_type,
+    scalar,
+)
+from fxsim.model.qtype import INT64, Shape
 from fxsim.model.work import Work
 
 
@@ -20,10 +32,44 @@ class Softmax(Attributes):
 
 @dataclass(frozen=True, slots=True)
 class ReduceAxes(Attributes):
-    """ReduceMean, ReduceSum, ReduceMax, ReduceMin. Without axes all are reduced, or none if ``noop``."""
+    """ReduceMean, ReduceSum, ReduceMax and their kin. Without axes all are reduced, or none if ``noop``."""
 
     keep: bool = True
     noop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArgAxis(Attributes):
+    """ArgMax and ArgMin: the position of the first of equal values, or of the ``last``."""
+
+    axis: int = 0
+    keep: bool = True
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSum(Attributes):
+    """CumSum: whether an element's own value is left out, and whether sums run from the end."""
+
+    exclusive: bool = False
+    reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNorm(Attributes):
+    """GroupNormalization and InstanceNormalization (0 groups: one for each channel); ``per_group``: so are their scales."""
+
+    groups: int = 0
+    epsilon: float = 1e-5
+    per_group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LpNorm(Attributes):
+    """LpNormalization, by the sum of absolute values (1) or the root of squares (2)."""
+
+    axis: int = -1
+    p: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +125,43 @@ def _infer_layer_norm(inputs: Operands, attrs: Attributes, outputs: int) -> tupl
     return (x.shape,)
 
 
+def _infer_arg(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    assert isinstance(attrs, ArgAxis)
+    shape = need(inputs[0], "input").shape
+    axis = normal_axis(attrs.axis, len(shape))
+    if not shape[axis]:
+        raise ModelError(f"axis {axis} of the input is empty; allowed: at least 1")
+    return ((*shape[:axis], *((1,) if attrs.keep else ()), *shape[axis + 1 :]),)
+
+
+def _infer_running(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    normal_axis(int(scalar(at(inputs, 1), "axis")), len(need(inputs[0], "input").shape))
+    return same_shape(inputs, attrs, outputs)
+
+
+def _infer_lp(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    assert isinstance(attrs, LpNorm)
+    if attrs.p not in (1, 2):
+        raise ModelError(f"p is {attrs.p}; allowed: 1 or 2")
+    normal_axis(attrs.axis, len(need(inputs[0], "input").shape))
+    return same_shape(inputs, attrs, outputs)
+
+
+def _infer_group_norm(inputs: Operands, attrs: Attributes, outputs: int) -> tuple[Shape, ...]:
+    assert isinstance(attrs, GroupNorm)
+    x = need(inputs[0], "input")
+    if len(x.shape) < 3:
+        raise ModelError(f"input {x.name!r} has shape {list(x.shape)}; allowed: (N, C, ...)")
+    groups = attrs.groups or x.shape[1]
+    if groups < 1 or x.shape[1] % groups:
+        raise ModelError(f"num_groups is {attrs.groups}; allowed: divisors of {x.shape[1]}")
+    count = groups if attrs.per_group else x.shape[1]
+    for i in (1, 2):
+        if need(inputs[i], f"input {i}").shape != (count,):
+            raise ModelError(f"input {i} has shape {list(need(inputs[i], '').shape)}; allowed: [{count}]")
+    return (x.shape,)
+
+
 def _work_softmax(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
     x, out = need(inputs[0], "input"), need(outputs[0], "output")
     return Work(
@@ -94,7 +177,7 @@ def _work_softmax(inputs: Operands, outputs: Operands, attrs: Attributes) -> Wor
 
 def _work_reduce(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
     x, out = need(inputs[0], "input"), need(outputs[0], "output")
-    passes = 4 if isinstance(attrs, LayerNorm) else 1
+    passes = 4 if isinstance(attrs, LayerNorm | GroupNorm) else 2 if isinstance(attrs, LpNorm) else 1
     return Work(
         "reduce",
         elements=out.elements,
@@ -106,6 +189,8 @@ def _work_reduce(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work
     )
 
 
+_SUMMED = ("float32", "int32", "int64")
+_REDUCTIONS = ("ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
 SPECS = (
     *(OnnxSpec(op, Softmax, _infer_softmax, _work_softmax, dtypes=(REAL,)) for op in ("Softmax", "LogSoftmax")),
     OnnxSpec(
@@ -114,7 +199,17 @@ SPECS = (
     ),
     *(
         OnnxSpec(op, ReduceAxes, _infer_reduce, _work_reduce, 1, 2, shape_inputs=(1,), dtypes=(REAL, INDEX))
-        for op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
+        for op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", *_REDUCTIONS)
+    ),
+    *(
+        OnnxSpec(op, ArgAxis, _infer_arg, _work_reduce, dtypes=(ANY,), types=always(INT64))
+        for op in ("ArgMax", "ArgMin")
+    ),
+    OnnxSpec("CumSum", RunningSum, _infer_running, _work_reduce, 2, 2, shape_inputs=(1,), dtypes=(_SUMMED, INDEX)),
+    OnnxSpec("LpNormalization", LpNorm, _infer_lp, _work_reduce, dtypes=(REAL,)),
+    *(
+        OnnxSpec(op, GroupNorm, _infer_group_norm, _work_reduce, 3, 3, dtypes=(REAL,))
+        for op in ("GroupNormalization", "InstanceNormalization")
     ),
     OnnxSpec("LayerNormalization", LayerNorm, _infer_layer_norm, _work_reduce, 2, 3, dtypes=(REAL,)),
 )  # fmt: skip

@@ -47,6 +47,6 @@ def work_pool(inputs: Operands, outputs: Operands, attrs: Attributes) -> Work:
 
 
 SPECS = (
-    OpSpec("AVERAGE_POOL_2D", Pool2D, infer_pool, work_pool, dtypes=(("int8", "uint8", "int16"),)),
-    OpSpec("MAX_POOL_2D", Pool2D, infer_pool, work_pool, dtypes=(("int8", "uint8", "int16"),)),
+    OpSpec("AVERAGE_POOL_2D", Pool2D, infer_pool, work_pool, dtypes=(("int8", "uint8", "int16", "float32"),)),
+    OpSpec("MAX_POOL_2D", Pool2D, infer_pool, work_pool, dtypes=(("int8", "uint8", "int16", "float32"),)),
 )

@@ -5,5 +5,5 @@ from fxsim.model.ops.base import Attributes, OpSpec, elementwise_work, same_shap
 _INT = ("int8", "uint8", "int16", "int32")
 SPECS = (
     OpSpec("QUANTIZE", Attributes, same_shape, elementwise_work, dtypes=((*_INT, "float32"),)),
-    OpSpec("DEQUANTIZE", Attributes, same_shape, elementwise_work, dtypes=(_INT,)),
+    OpSpec("DEQUANTIZE", Attributes, same_shape, elementwise_work, dtypes=((*_INT, "int4", "int2", "float32"),)),
 )

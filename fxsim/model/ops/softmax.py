@@ -43,7 +43,7 @@ def _work_normalize(inputs: Operands, outputs: Operands, attrs: Attributes) -> W
 
 
 SPECS = (
-    OpSpec("SOFTMAX", Softmax, same_shape, _work_softmax, dtypes=(("int8", "uint8", "int16"),)),
-    OpSpec("LOG_SOFTMAX", Attributes, same_shape, _work_softmax, dtypes=(("int8", "uint8"),)),
-    OpSpec("L2_NORMALIZATION", Activated, same_shape, _work_normalize, dtypes=(("int8", "uint8"),)),
+    OpSpec("SOFTMAX", Softmax, same_shape, _work_softmax, dtypes=(("int8", "uint8", "int16", "float32"),)),
+    OpSpec("LOG_SOFTMAX", Attributes, same_shape, _work_softmax, dtypes=(("int8", "uint8", "float32"),)),
+    OpSpec("L2_NORMALIZATION", Activated, same_shape, _work_normalize, dtypes=(("int8", "uint8", "float32"),)),
 )

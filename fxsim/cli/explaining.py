@@ -1,0 +1,70 @@
+"""Commands on a device that computes otherwise: what its arithmetic is."""
+
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import fxsim
+from fxsim.cli.common import Count, Model, Numerics, app, called, out, progress
+from fxsim.errors import FxsimError
+from fxsim.files import atomic_write
+from fxsim.report import terminal
+
+
+@app.command()
+def explain(
+    model: Model,
+    dump: Annotated[Path | None, typer.Argument(help="What the device computed.", show_default=False)] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", "-i", help="X.npy, X.npz or random:SEED: what the device was given.")
+    ] = None,
+    numerics: Numerics = None,
+    count: Count = 1,
+    device: Annotated[
+        str | None,
+        typer.Option(help="A command to ask instead of a dump: './run_board.sh {input} {output}'.", show_default=False),
+    ] = None,
+    queries: Annotated[int, typer.Option(min=1, help="How often the device may be asked.")] = 200,
+    save: Annotated[Path | None, typer.Option("--save", "-o", help="Write what was found to this .toml file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.", show_default=False)] = None,
+    separate: Annotated[
+        Path | None,
+        typer.Option(help="Write inputs that tell apart what is left to this .npz file.", show_default=False),
+    ] = None,
+) -> None:
+    """Find the arithmetic under which every bit of a dump comes out. Exit code 1 if a layer stays unexplained."""
+    import numpy as np
+
+    from fxsim.diagnose.blackbox import Command
+    from fxsim.sim.inputs import load_inputs
+
+    if (dump is None) == (device is None):
+        raise FxsimError("explain: got both or neither of a dump and --device; allowed: one of them")
+    if dump is not None and source is None:
+        raise FxsimError("explain: got a dump without --input; allowed: both")
+    graph = fxsim.read(model)
+    x = None if source is None else load_inputs(graph, source, count)
+    with progress(f"{model.name} as {called(model, numerics)}", len(graph.nodes)) as tick:
+        asked = Command(device, graph) if device is not None else dump
+        assert asked is not None
+        found = fxsim.explain(graph, asked, x, numerics, tick, queries)
+    if save is not None:
+        found.save(save)
+    if separate is not None:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **found.separating_input)  # type: ignore[arg-type]
+        atomic_write(separate, buffer.getvalue())
+    out.print(terminal.explanation(found, model.name))
+    if html is not None and dump is not None and x is not None:
+        trace = fxsim.simulate(graph, x, numerics)
+        fxsim.compare(trace, dump, "single").to_html(html, found)
+    unexplained = [f for f in found.differing if f.status != "explained"]
+    for note in found.notes:
+        terminal.say(out, note)
+    terminal.say(out, found.words, "red" if unexplained else "green")
+    if found.queries:
+        terminal.say(out, f"the device was asked {found.queries} times")
+    if unexplained:
+        raise typer.Exit(1)

@@ -1,0 +1,329 @@
+"""The search on sums of products: accumulators once for each way to sum, then every way to requantize them.
+
+A way to sum (width, order, padding, ...) gives accumulators; where they rise in a channel and the device's output falls,
+no clamped requantization can be right. What is left is tried on a sample, then confirmed on all elements.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from fxsim.arith.overflow import highest, lowest
+from fxsim.diagnose import quirks
+from fxsim.diagnose.cases import Case
+from fxsim.diagnose.explain_ways import Way, Ways
+from fxsim.diagnose.windows import reached, rises, sampled, summing
+from fxsim.model.qtype import Array
+from fxsim.numerics import OpNumerics
+from fxsim.sim.layer import Layer
+from fxsim.sim.rescale import Parts, parts
+
+SAMPLE = 4096
+"""elements on which every candidate is tried first"""
+FIRST = 512
+"""elements of them that come first"""
+POSITIONS = 96
+"""output positions that they come from, at most"""
+NEAR = 3
+"""nearest arithmetics from which two steps are taken; from all others it is one"""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One arithmetic: how many quirks it is away from a shipped profile, which it may be itself."""
+
+    settings: OpNumerics
+    quirks: int
+    profiles: tuple[str, ...] = ()
+    behaviour: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+    """members of equal behaviour are the same function"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search found: ``fitting`` reproduces every bit, the simplest first."""
+
+    fitting: tuple[Member, ...]
+    nearest: tuple[tuple[int, OpNumerics], ...]
+    """the shipped arithmetics and the user's, by how many of the ``tried`` elements they miss"""
+    tried: int
+    ties: int = 0
+    """elements that lie halfway between two outputs, under the first of ``fitting``"""
+
+
+def ordered(members: list[Member], users: OpNumerics) -> list[Member]:
+    """The simplest first: what ships, what few quirks make, what is nearest to the user's own."""
+    return sorted(members, key=lambda m: (m.quirks, not m.profiles, quirks.distance(m.settings, users)))
+
+
+@dataclass(slots=True, eq=False)
+class Sums:
+    """A way to sum, and its accumulators on the sample. ``same`` holds what is proved to sum alike."""
+
+    settings: OpNumerics
+    layer: Layer
+    acc: Array
+    rises: bool
+    quirks: int
+    same: set[Any]
+    alike: tuple[Any, ...]
+    """see :func:`fxsim.diagnose.windows.summing`"""
+
+
+@dataclass(slots=True, eq=False)
+class Search:
+    """A search on one layer. ``users`` is the arithmetic of the user's own simulation, ``bases`` what others have."""
+
+    case: Case
+    users: OpNumerics
+    bases: dict[OpNumerics, list[str]]
+    ways: Ways = field(init=False)
+    at: Array = field(init=False)
+    """the sample's positions: inference, batch, row, column"""
+    out: Array = field(init=False)
+    flat: Array = field(init=False)
+    rows: list[Array] = field(init=False)
+    _parts: dict[Any, Parts | None] = field(default_factory=dict)
+    _bare: Any = None
+
+    def __post_init__(self) -> None:
+        """Draws the sample: where the user's simulation is wrong, at the borders, and anywhere."""
+        self.ways = Ways(self.case, self.users)
+        layer = self.ways.layer
+        self.rows = [layer.as_rows(out[0]) for out in self.case.outputs]
+        self.at = self._drawn(layer)
+        self.out = np.stack([self.rows[i][j, k, m] for i, j, k, m in self.at]).astype(np.int64)
+        _, b, y, x = self.at.T
+        g = layer.geometry
+        self.flat = (((b * g.out_h) + y) * g.out_w + x) * g.out_c
+
+    def _drawn(self, layer: Layer) -> Array:
+        g = layer.geometry
+        size = max(4, min(POSITIONS, SAMPLE // g.out_c))
+        shape = (len(self.rows), g.batch, g.out_h, g.out_w)
+        wrong = np.zeros(shape, np.int64)
+        for i, (made, theirs) in enumerate(zip(self.case.run(self.users), self.rows, strict=True)):
+            wrong[i] = np.count_nonzero(layer.as_rows(made[0]) != theirs, axis=-1)
+        worst = np.argsort(-wrong.reshape(-1), kind="stable")[: size // 2]
+        corners = [(0, 0, y, x) for y in (0, g.out_h - 1) for x in (0, g.out_w - 1)]
+        ends = [int(np.ravel_multi_index(c, shape)) for c in corners]
+        anywhere = np.random.default_rng(0).permutation(wrong.size)[:size]
+        chosen = list(dict.fromkeys([*worst.tolist(), *ends, *anywhere.tolist()]))[:size]
+        return np.array(np.unravel_index(np.array(chosen), shape)).T
+
+    def _sums(self, settings: OpNumerics, count: int) -> Sums | None:
+        layer = self.ways.layer_for(settings)
+        if layer is None:
+            return None
+        acc = sampled(self.case, layer, self.at)
+        return Sums(settings, layer, acc, rises(acc, self.out), count, {_key(settings)}, summing(layer))
+
+    def _made(self, way: Way, sums: Sums) -> Array:
+        return self._part(way, sums, len(self.out))
+
+    def _part(self, way: Way, sums: Sums, rows: int) -> Array:
+        """The outputs of the sample's first ``rows``, where the user's simulation misses most."""
+        if self._bare is not sums.acc:
+            self._parts, self._bare = {}, sums.acc
+        key = rows, way.product
+        if key not in self._parts:
+            self._parts[key] = parts(way.scheme, sums.acc[:rows], way.scales)
+        size = sums.layer.geometry.outputs
+        return way.outputs(sums.acc[:rows], self.flat[:rows], self._parts[key], sums.layer, size)
+
+    def run(self) -> Outcome:
+        """All arithmetics of the catalogue that reproduce the layer."""
+        sums = self._all_sums()
+        nearest = self._ranked(sums)
+        ways = self._all_ways([s for _, s in nearest])
+        found = [m for group in _groups(sums) for m in self._fitting(group, ways)]
+        seconds = self._second(sums, {m.behaviour[0] for m in found})
+        found += [m for group in _groups(seconds) for m in self._fitting(group, [w for w in ways if not w[2]])]
+        sums += seconds
+        fitting, ties = self._confirmed(found, sums)
+        fitting = ordered(fitting, self.users)
+        return Outcome(tuple(fitting), tuple(nearest), self.out.size, ties)
+
+    def _all_sums(self) -> list[Sums]:
+        """The user's, those of the bases, and those of one quirk off the user's, if any input could tell them apart."""
+        usual = self._sums(self.users, 0)
+        assert usual is not None
+        found = [usual]
+        for base in self.bases:
+            self._take(found, base, 0)
+        for several in quirks.SUMS.values():
+            for q in several:
+                self._take(found, q.apply(self.users), 1)
+        return found
+
+    def _second(self, sums: list[Sums], fitting: set[int]) -> list[Sums]:
+        """Ways to sum with two quirks: off those of one that fit and show in the data, or off all of them if none fits."""
+        usual, made = sums[0], []
+        shown = [s for s in sums if s.quirks == 1 and not np.array_equal(s.acc, usual.acc)]
+        first = [s for s in shown if id(s) in fitting] if fitting else shown
+        axes = [axis for axis in quirks.SUMS.values() if axis]
+        for of in first:
+            own = next(n for n, axis in enumerate(axes) if any(q.apply(self.users) == of.settings for q in axis))
+            for n, axis in enumerate(axes):
+                if n > own or (fitting and n != own):
+                    made += [q.apply(of.settings) for q in axis]
+        found: list[Sums] = []
+        known = {s.alike for s in sums}
+        for settings in dict.fromkeys(made):
+            layer = self.ways.layer_for(settings)
+            if layer is None or (alike := summing(layer)) in known:
+                continue
+            known.add(alike)
+            sums_of = self._sums(settings, 2)
+            if sums_of is not None and sums_of.rises:
+                found.append(sums_of)
+        return found
+
+    def _take(self, found: list[Sums], settings: OpNumerics, count: int) -> None:
+        for known in found:
+            if _key(settings) in known.same:
+                return
+        layer = self.ways.layer_for(settings)
+        if layer is None:
+            return
+        alike = summing(layer)
+        if alike == found[0].alike:
+            found[0].same.add(_key(settings))
+            return
+        sums = self._sums(settings, count)
+        if sums is not None:
+            found.append(sums)
+
+    def _ranked(self, sums: list[Sums]) -> list[tuple[int, OpNumerics]]:
+        rows = []
+        for settings in dict.fromkeys((self.users, *self.bases)):
+            of = next((s for s in sums if _key(settings) in s.same), None)
+            way = self.ways.of(settings)
+            if of is not None and way is not None:
+                rows.append((int(np.count_nonzero(self._made(way, of) != self.out)), settings))
+        return sorted(rows, key=lambda r: r[0])
+
+    def _all_ways(self, bases: list[OpNumerics]) -> list[tuple[Way, OpNumerics, int]]:
+        """Every distinct requantization with the fewest quirks that make it; the bases' own all of them."""
+        own, others = [], {}
+        for settings, count in _candidates(tuple(bases)):
+            way = self.ways.of(settings)
+            if way is None:
+                continue
+            if count == 0:
+                own.append((way, settings, 0))
+            elif way.key not in others:
+                others[way.key] = way, settings, count
+        known = {way.key for way, _, _ in own}
+        return own + [row for key, row in others.items() if key not in known]
+
+    def _fitting(self, group: list[Sums], ways: list[tuple[Way, OpNumerics, int]]) -> Iterator[Member]:
+        """Members whose outputs are right on the sample; all of ``group`` have the same accumulators there."""
+        first, least = group[0], min(s.quirks for s in group)
+        fits: dict[Any, bool] = {}
+        if not first.rises:
+            ways = [w for w in ways if w[0].wraps or w[0].over_elements]
+        few = max(1, FIRST // self.out.shape[1])
+        for way, settings, count in ways:
+            if count + least > 2:
+                continue
+            if way.key not in fits:
+                fits[way.key] = np.array_equal(self._part(way, first, few), self.out[:few]) and np.array_equal(
+                    self._made(way, first), self.out
+                )
+            if not fits[way.key]:
+                continue
+            for sums in group:
+                own = _key(settings) in sums.same
+                total = count + (0 if own and not sums.quirks else max(1, sums.quirks))
+                if total <= 2:
+                    whole = settings if own else _joined(settings, sums.settings)
+                    yield Member(whole, total, tuple(self.bases.get(whole, ())), (id(sums), way.key))
+
+    def _confirmed(self, found: list[Member], sums: list[Sums]) -> tuple[list[Member], int]:
+        """The members that are right on every element, one for each behaviour; and the ties that the first one met."""
+        ways = {m.behaviour[1]: self.ways.of(m.settings) for m in found}
+        usual, kept, ties, span = sums[0], {}, 0, None
+        plain = self._whole(usual)
+        right: dict[Any, bool] = {}
+        for of in sums:
+            members = [m for m in found if m.behaviour[0] == id(of)]
+            accs = plain
+            if members and of is not usual:
+                span = span or reached(usual.layer, self.case)
+                own = plain if _untouched(of, usual, span) else self._whole(of)
+                accs = plain if all(map(np.array_equal, own, plain)) else own
+            memo: dict[Any, Any] = {}
+            for member in sorted(members, key=lambda m: hash(m.behaviour[1][2])):
+                way = ways[member.behaviour[1]]
+                assert way is not None
+                key = (None if accs is plain else id(of)), way.key
+                if key not in right:
+                    right[key], halves = self._right(way, of.layer, accs, memo)
+                    ties = ties or halves
+                if right[key]:
+                    old = kept.get(member.behaviour)
+                    names = tuple(dict.fromkeys((*(old.profiles if old else ()), *member.profiles)))
+                    best = member if old is None or member.quirks < old.quirks else old
+                    kept[member.behaviour] = replace(best, profiles=names)
+        return list(kept.values()), ties
+
+    def _whole(self, of: Sums) -> list[Array]:
+        """The accumulators of all elements, an array an inference."""
+        return [of.layer.accumulate(given[of.layer.position]) for given in self.case.inputs]
+
+    def _right(self, way: Way, layer: Layer, accs: list[Array], memo: dict[Any, Any]) -> tuple[bool, int]:
+        """Whether all elements come out, and how many are ties. ``memo`` holds what the last product made."""
+        ties, size = 0, layer.geometry.outputs
+        for n, (acc, theirs) in enumerate(zip(accs, self.rows, strict=True)):
+            rows = acc.reshape(-1, acc.shape[-1])
+            if memo.get(n, (None,))[0] != way.product:
+                memo[n] = way.product, parts(way.scheme, rows, way.scales)
+            seen = memo[n][1]
+            made = way.outputs(rows, np.arange(len(rows)) * rows.shape[1], seen, layer, size)
+            if not np.array_equal(made, theirs.reshape(made.shape)):
+                return False, 0
+            ties += 0 if seen is None else int(np.count_nonzero(seen[2]))
+        return True, ties
+
+
+@lru_cache(maxsize=8)
+def _candidates(bases: tuple[OpNumerics, ...]) -> list[tuple[OpNumerics, int]]:
+    """``(settings, quirks)``: the bases, one quirk off any of them, two off the nearest."""
+    axes = quirks.REQUANTIZE
+    found = [(base, 0) for base in bases]
+    for base in bases:
+        found += [(q.apply(base), 1) for several in axes.values() for q in several]
+    for base in bases[:NEAR]:
+        found += [(b.apply(a.apply(base)), 2) for a, b in quirks.pairs(axes)]
+    return found
+
+
+def _key(settings: OpNumerics) -> tuple[Any, Any]:
+    """What the sum depends on."""
+    return settings.accumulator, settings.operands
+
+
+def _joined(settings: OpNumerics, sums: OpNumerics) -> OpNumerics:
+    """The requantization of the one with the sums of the other."""
+    return msgspec.structs.replace(settings, accumulator=sums.accumulator, operands=sums.operands)
+
+
+def _groups(sums: list[Sums]) -> list[list[Sums]]:
+    """Ways to sum by their accumulators on the sample."""
+    groups: dict[bytes, list[Sums]] = {}
+    for s in sums:
+        groups.setdefault(s.acc.tobytes(), []).append(s)
+    return list(groups.values())
+
+
+def _untouched(of: Sums, usual: Sums, span: tuple[int, int]) -> bool:
+    """True if the way to sum is the usual one but for a register that the data never left."""
+    a, b = of.settings.accumulator, usual.settings.accumulator
+    alike = msgspec.structs.replace(a, bits=b.bits, overflow=b.overflow, at=b.at) == b
+    fits = lowest(a.bits) <= span[0] and span[1] <= highest(a.bits)
+    return alike and fits and of.settings.operands == usual.settings.operands and a.order == "sequential"

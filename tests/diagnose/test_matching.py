@@ -1,0 +1,176 @@
+"""Dumps that lie otherwise than the model: found out, said, and never guessed at."""
+
+import re
+
+import numpy as np
+import pytest
+
+import fxsim
+from fxsim.errors import DumpError
+from fxsim.model.graph import Graph, Node, Tensor
+from fxsim.model.ops import spec
+from fxsim.model.qtype import INT16, QuantParams
+from fxsim.sim.inputs import load_inputs
+from tests.sim.test_demo_model import DATA
+
+
+@pytest.fixture(scope="module")
+def trace():
+    model = fxsim.read(str(DATA / "digits_int8.tflite"))
+    return fxsim.simulate(model, load_inputs(model, "random:5"), keep="all")
+
+
+def index(trace, name):
+    return trace.graph.tensor(name).index
+
+
+@pytest.mark.parametrize("key", ["{i}", "tensor {i}", "TENSOR_{i}", "conv1", "CONV1"])
+def test_keys_that_name_a_tensor(trace, key):
+    a = trace.tensor("conv1")
+    key = key.format(i=index(trace, "conv1"))
+    result = fxsim.compare(trace, {key: a})
+    assert result.equal and result.rows[0].name == "conv1"
+    assert bool(result.notes) == (
+        key not in ("conv1", f"tensor {index(trace, 'conv1')}", f"TENSOR_{index(trace, 'conv1')}")
+    )
+
+
+def test_a_layer_number_means_its_output(trace):
+    result = fxsim.compare(trace, {"layer_0": trace.tensor("conv1")})
+    assert result.equal and result.rows[0].name == "conv1" and "that number" in result.notes[0]
+
+
+READINGS = {
+    "channels first": (lambda a: np.moveaxis(a, -1, -3), "channels first"),
+    "channels first, flat": (lambda a: np.moveaxis(a, -1, -3).reshape(-1), "channels first"),
+    "uint8": (lambda a: (a.astype(int) + 128).astype(np.uint8), "int8 \\+ 128"),
+    "bytes": (lambda a: a.view(np.uint8), "two's complement"),
+    "int32": (lambda a: a.astype(np.int32), "as int8"),
+    "integers as floats": (lambda a: a.astype(np.float32), "reals as integers"),
+    "sign bit": (lambda a: a ^ np.int8(-128), "128 added"),
+    "uint8, channels first": (
+        lambda a: np.moveaxis((a.astype(int) + 128).astype(np.uint8), -1, -3), "int8 \\+ 128, with channels first",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", READINGS)
+@pytest.mark.parametrize("noisy", [False, True], ids=["exact", "off by one"])
+def test_other_layouts_and_types_are_found_and_said(trace, what, noisy):
+    change, said = READINGS[what]
+    a = trace.tensor("conv1").copy()
+    if noisy:
+        a.reshape(-1)[::3] = np.clip(a.reshape(-1)[::3].astype(int) + 1, -128, 127)
+    result = fxsim.compare(trace, {"conv1": change(a)})
+    assert result.mismatches == np.sum(a != trace.tensor("conv1"))
+    assert pytest.approx(0, abs=1) == result.rows[0].max_lsb
+    (note,) = result.notes
+    assert re.search(said, note)
+
+
+def test_real_values_are_divided_by_the_scale(trace):
+    t = trace.graph.tensor("conv1")
+    reals = t.quant.dequantize(trace.tensor("conv1")).astype(np.float32)
+    result = fxsim.compare(trace, {"conv1": reals})
+    assert result.equal and "divided by the scale" in result.notes[0]
+    reals.reshape(-1)[7] += 0.4 * t.quant.scale[0]
+    with pytest.raises(DumpError, match="no multiple of the scale"):
+        fxsim.compare(trace, {"conv1": reals})
+
+
+def test_byte_order():
+    quant = QuantParams((0.01,), (0,))
+    tensors = tuple(Tensor(i, f"t{i}", (1, 64), INT16, quant) for i in range(2))
+    graph = Graph("r", tensors, (Node(0, "RELU", (0,), (1,), spec("RELU").attributes(), "r"),), (0,), (1,))
+    x = np.random.default_rng(0).integers(-32768, 32768, (1, 64)).astype(np.int16)
+    trace = fxsim.simulate(graph, x, keep="all")
+    result = fxsim.compare(trace, {"t1": trace.tensor("t1").byteswap()})
+    assert result.equal and "bytes swapped" in result.notes[0]
+
+
+def test_unnamed_arrays_are_known_by_size_or_content(trace):
+    softmax = trace.tensor("softmax")
+    result = fxsim.compare(trace, {"mystery": trace.tensor("conv1").reshape(-1)})
+    assert result.equal and result.rows[0].name == "conv1"
+    assert "content" in result.notes[0] or "only one" in result.notes[0]
+    assert softmax.size == 10
+
+
+def test_two_tensors_of_one_content_are_not_guessed_between(trace):
+    values = trace.tensors([i for n in trace.graph.nodes for i in n.outputs])
+    same = [
+        (i, j) for i in values for j in values if i < j and np.array_equal(values[i].reshape(-1), values[j].reshape(-1))
+    ]
+    assert same, "the demo model has a reshape"
+    with pytest.raises(DumpError, match=f"tensor_{same[0][0]}.*tensor_{same[0][1]}|fit equally well"):
+        fxsim.compare(trace, {"mystery": values[same[0][0]].reshape(-1)})
+
+
+def test_strangers_are_refused(trace):
+    rng = np.random.default_rng(0)
+    strange = rng.integers(-128, 128, trace.tensor("conv1").shape).astype(np.int8)
+    with pytest.raises(DumpError, match="nan"):
+        fxsim.compare(trace, {"conv1": np.full(strange.shape, np.nan, np.float32)})
+    sizes = [trace.graph.tensors[i].elements for n in trace.graph.nodes for i in n.outputs]
+    if sizes.count(strange.size) > 1:
+        with pytest.raises(DumpError, match="names no tensor"):
+            fxsim.compare(trace, {"mystery": strange})
+
+
+def test_reused_memory_is_recognized(trace):
+    dump = {"conv1": trace.tensor("conv1").copy(), "conv2": trace.tensor("conv2")}
+    other = trace.tensor("conv2").reshape(-1)
+    first = dump["conv1"].reshape(-1)
+    first[: min(first.size, other.size)] = other[: min(first.size, other.size)]
+    result = fxsim.compare(trace, dump)
+    if np.mean(first == trace.tensor("conv1").reshape(-1)) < 0.5:
+        assert any("memory was used again" in n for n in result.notes)
+
+
+def test_runs_that_differ_are_left_out(trace):
+    a = trace.tensor("conv1")
+    b = a.copy()
+    b.reshape(-1)[0] ^= 1
+    result = fxsim.compare(trace, {"conv1": a, "softmax": trace.tensor("softmax")}, again={"conv1": b})
+    assert [r.name for r in result.rows] == ["softmax"]
+    assert "differs between two runs" in result.notes[0]
+
+
+class TestSingle:
+    """Each layer on the device's own inputs."""
+
+    def test_equal_dumps_are_equal_layer_by_layer(self, trace):
+        dump = {f"tensor_{i}": v for i, v in trace.kept.items()}
+        result = fxsim.compare(trace, dump, mode="single")
+        assert result.equal and len(result.rows) == len(trace.graph.nodes)
+
+    def test_only_the_guilty_layer_is_blamed(self, trace):
+        """A device that errs in one layer and computes the rest from that error."""
+        graph = trace.graph
+        device = {i: v.copy() for i, v in trace.kept.items()}
+        plan, guilty = trace.plan, 1
+        for step in plan.steps:
+            ins = [device.get(i, plan.workspace().values[i]) for i in step.inputs]
+            outs = [np.empty(graph.tensors[i].shape, graph.tensors[i].qtype.dtype) for i in step.outputs]
+            ins = [v.reshape(graph.tensors[i].shape) for i, v in zip(step.inputs, ins, strict=True)]
+            step.run(plan.workspace(), ins, outs)
+            if step.node.index == guilty:
+                outs[0].reshape(-1)[::2] = np.clip(outs[0].reshape(-1)[::2].astype(int) + 1, -128, 127)
+            for i, v in zip(step.outputs, outs, strict=True):
+                device[i] = v.reshape(device[i].shape)
+            for alias, source in plan.views.items():
+                if source in step.outputs:
+                    device[alias] = device[source].reshape(device[alias].shape)
+        dump = {f"tensor_{i}": v for i, v in device.items()}
+        entire = fxsim.compare(trace, dump)
+        single = fxsim.compare(trace, dump, mode="single")
+        assert [r.layer for r in single.rows if r.mismatches] == [guilty]
+        assert len([r for r in entire.rows if r.mismatches]) > 1
+
+    def test_outputs_without_inputs_say_nothing(self, trace):
+        with pytest.raises(DumpError, match="inputs together with"):
+            fxsim.compare(trace, {"softmax": trace.tensor("softmax")}, mode="single")
+
+    def test_unknown_modes_are_refused(self, trace):
+        with pytest.raises(fxsim.FxsimError, match="'single'"):
+            fxsim.compare(trace, {"softmax": trace.tensor("softmax")}, mode="one")
