@@ -1,5 +1,7 @@
 """Binds AVERAGE_POOL_2D and MAX_POOL_2D."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fxsim.errors import UnsupportedOp
@@ -7,6 +9,7 @@ from fxsim.kernels import pool
 from fxsim.model.ops.pool import Pool2D, pool_geometry
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Bound, Probe, Site, scalar_quant
+from fxsim.sim.natives import averaged
 
 _INT = "int8 uint8 int16"
 
@@ -54,7 +57,10 @@ def average_pool_2d(site: Site) -> Bound:
     rounding = site.numerics.requantize.rounding
     if site.variant("stored", "reciprocal") == "reciprocal":
         return _pool(site, pool.average(rounding, "reciprocal"), centred=True)
-    return _pool(site, pool.average(rounding))
+    attrs = site.node.attributes
+    assert isinstance(attrs, Pool2D)
+    fast = averaged(x, pool_geometry(list(site.inputs), attrs), rounding, site.clamp(attrs.activation))
+    return replace(_pool(site, pool.average(rounding)), native=fast)
 
 
 def max_pool_2d(site: Site) -> Bound:
