@@ -14,9 +14,9 @@ from typing import Any, TypeVar, cast
 import llvmlite.binding
 import numba
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir as _ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils as _cgutils
 from numba.core.errors import NumbaError as CompileError
 from numba.extending import intrinsic, overload, register_jitable
 
@@ -42,6 +42,7 @@ __all__ = [
     "INTEGER",
     "STAMP",
     "CompileError",
+    "carray",
     "cgutils",
     "cpu_features",
     "intrinsic",
@@ -53,6 +54,9 @@ __all__ = [
     "types",
 ]
 F = TypeVar("F", bound=Callable[..., Any])
+ir: Any = _ir
+cgutils: Any = _cgutils
+carray: Any = numba.carray  # type: ignore[attr-defined]
 _PACKAGE = Path(__file__).resolve().parent.parent
 DISABLED: bool = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 """kernels run as plain Python"""
@@ -107,7 +111,8 @@ def cpu_features() -> frozenset[str]:
     if settings.CPU_NAME or settings.CPU_FEATURES:  # set by the user: numba then compiles for these alone
         words = (settings.CPU_FEATURES or "").split(",")
         return frozenset(w[1:] for w in words if w.startswith("+"))
-    return frozenset(name for name, there in llvmlite.binding.get_host_cpu_features().items() if there)
+    features = llvmlite.binding.get_host_cpu_features()  # type: ignore[no-untyped-call]
+    return frozenset(name for name, there in features.items() if there)
 
 
 def native(function: Callable[[int], None]) -> Any:  # noqa: ANN401

@@ -5,7 +5,7 @@ from functools import cache
 
 from fxsim.errors import FxsimError, listed
 from fxsim.kernels._jit import DISABLED, cpu_features
-from fxsim.kernels._tiles import CODES, KINDS
+from fxsim.kernels._vectors import CODES, KINDS
 
 NEEDS = {
     "vnni": (("avx512f", "avx512bw", "avx512vl", "avx512vnni"), ("avx2", "avxvnni")),
@@ -57,7 +57,7 @@ def tiles(code: int, clamped: bool) -> tuple[tuple[int, int], ...]:
     """The tiles ``(rows, blocks of 16 channels)`` whose sums fit the registers, the ones for single rows first."""
     if KINDS[code].vectors > 1:
         return ((1, 2), (4, 1)) if clamped or KINDS[code].group == 1 else ((1, 2), (6, 1))
-    return ((1, 4), (8, 2), (8, 1)) if clamped else ((1, 4), (6, 4), (12, 2), (12, 1))
+    return ((1, 4), (8, 2), (8, 1)) if clamped else ((1, 4), (6, 4), (8, 2), (10, 1))
 
 
 def compiled() -> bool:

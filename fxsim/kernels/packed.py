@@ -1,7 +1,7 @@
 """Sums of products at the machine's speed, requantized tile by tile: fast twins of :mod:`fxsim.kernels.accumulate`.
 
 A kernel is a C function of the address of its block: words that hold addresses, sizes and constants, which
-:mod:`fxsim.sim.packed` fills. It copies the input into words (:mod:`fxsim.kernels._tiles`) with its padding, so that
+:mod:`fxsim.sim.packed` fills. It copies the input into words (:mod:`fxsim.kernels._vectors`) with its padding, so that
 no window needs a test, and reads windows in place. Sums are modulo ``2**32`` in any order, or clamped at every step in the
 order kernel row, kernel column, channel.
 """
@@ -9,29 +9,15 @@ order kernel row, kernel column, channel.
 from functools import cache
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from fxsim.kernels._finish import finish, join
 from fxsim.kernels._jit import STAMP, kernel, native
-from fxsim.kernels._tiles import (
-    KINDS,
-    LANES,
-    call,
-    fill,
-    finish,
-    interleave,
-    lift,
-    multiply,
-    multiply_apart,
-    put,
-    word,
-)
+from fxsim.kernels._tiles import multiply, multiply_apart
+from fxsim.kernels._vectors import KINDS, LANES, call, fill, interleave, lift, put, word
 
-Array = npt.NDArray[Any]
 SUMS = 8192
 """bytes at the start of a kernel's room for sums that wait to be requantized"""
 LINES = 2048
-"""bytes behind them for addresses of lines"""
+"""bytes behind them for addresses of the words under a window"""
 TILE = SUMS + LINES
 SLACK = 256
 """bytes that may be read beyond what was written, and count for nothing"""
@@ -66,10 +52,16 @@ def dense(kind: int, bits: int, clamped: int, rows: int, blocks: int, scheme: in
         images, lines, line, lead, gap, trail = (
             word(block, 5), word(block, 6), word(block, 7), word(block, 8), word(block, 9), word(block, 10),
         )  # fmt: skip
-        at, count, runs, run_count, steps = word(block, 11), word(block, 12), word(block, 13), word(block, 14), word(block, 15)
-        weight, panels, first, low, high = word(block, 16), word(block, 17), word(block, 18), word(block, 19), word(block, 20)
-        channels, size, settings, pitch = word(block, 21), word(block, 22), word(block, 23), word(block, 24)
-        in_bytes, word_bytes = abs(bits) // 8, word(block, 25)
+        at, count, steps, step_count = word(block, 11), word(block, 12), word(block, 13), word(block, 14)
+        weight, panels, first, low, high = (
+            word(block, 15),
+            word(block, 16),
+            word(block, 17),
+            word(block, 18),
+            word(block, 19),
+        )
+        channels, size, settings, pitch = word(block, 20), word(block, 21), word(block, 22), word(block, 23)
+        in_bytes, word_bytes = abs(bits) // 8, word(block, 24)
         data = tile + TILE
         target = data
         for _ in range(images):
@@ -83,15 +75,17 @@ def dense(kind: int, bits: int, clamped: int, rows: int, blocks: int, scheme: in
                 fill(kind, padding, between, target)
                 target += between * word_bytes
         for p in range(panels):
-            w = weight + p * run_count * steps * panel_bytes
+            w = weight + p * step_count * panel_bytes
             for r in range(0, count, batch):
                 here = min(batch, count - r)
                 for m in range(0, here, rows):
                     multiply(
-                        kind, clamped, rows, blocks, data, at + 8 * (r + m), w, runs, run_count, steps,
+                        kind, clamped, rows, blocks, data, at + 8 * (r + m), w, steps, step_count,
                         first + p * panel_bytes, low, high, tile + m * panel_bytes,
                     )  # fmt: skip
-                finish(scheme, out_bits, blocks, tile, channels, size, settings, out, pitch, r, here, p * LANES * blocks)
+                finish(
+                    scheme, out_bits, blocks, tile, channels, size, settings, out, pitch, r, here, p * LANES * blocks
+                )
 
     return f
 
@@ -152,7 +146,9 @@ def apart(kind: int, bits: int, clamped: int, taps: int, rows: int, scheme: int,
                                 interleave(kind, taps, here, dilation_w * depth, depth, target + 4 * z * depth)
                     ready += 1
                 for i in range(kernel_h):
-                    put(addresses + 8 * i, ring + (y * stride_h + i * dilation_h) % span * slot)
+                    for q in range(words):
+                        line_at = ring + (y * stride_h + i * dilation_h) % span * slot
+                        put(addresses + 8 * (i * words + q), line_at + q * plane)
                 row = out + (b * out_h + y) * out_w * depth * out_bytes
                 for c in range(blocks):
                     w = weight + c * kernel_h * words * block_bytes
@@ -160,9 +156,23 @@ def apart(kind: int, bits: int, clamped: int, taps: int, rows: int, scheme: int,
                         here = min(batch, columns - r)
                         for z in range(0, here, rows):
                             multiply_apart(
-                                kind, clamped, rows, c * block_bytes + 4 * (r + z) * pitch, 4 * pitch, addresses, kernel_h,
-                                w, words, plane, first + c * block_bytes, low, high, tile + z * block_bytes,
+                                kind, clamped, rows, c * block_bytes + 4 * (r + z) * pitch, 4 * pitch, addresses,
+                                kernel_h * words, w, first + c * block_bytes, low, high, tile + z * block_bytes,
                             )  # fmt: skip
                         finish(scheme, out_bits, 1, tile, channels, size, settings, row, pitch, r, here, c * LANES)
+
+    return f
+
+
+@cache
+def joined(bits: int, shifted: int) -> Any:  # noqa: ANN401
+    """A sum of two tensors: see :func:`fxsim.kernels._finish.join`."""
+    stamp = STAMP
+
+    @native
+    def f(block):
+        if stamp < 0:
+            return
+        join(bits, shifted, word(block, 0), word(block, 1), word(block, 4), word(block, 5), word(block, 2))
 
     return f

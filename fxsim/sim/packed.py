@@ -3,39 +3,105 @@
 Legal wherever the order of the additions does not matter, or is the plain one: see :func:`native_of`.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fxsim.kernels import _tiles as t
+from fxsim.kernels import _finish as schemes
 from fxsim.kernels import isa, packed
+from fxsim.kernels._vectors import KINDS, LANES
 from fxsim.model.qtype import Array
-
+from fxsim.model.work import Geometry
 from fxsim.sim.base import INT32, Native, address
 from fxsim.sim.layer import Layer
 
+FOLDED_SHIFT = 22
+"""right shift up to which a zero point of 8 bits, shifted left, leaves room for the sum"""
 LEFT_FREE = 30
 """widest accumulator whose clamped steps are whole in 32 bits"""
 INT8, INT16 = (-128, 127), (-(1 << 15), (1 << 15) - 1)
 
 
-def _group(layer: Layer) -> int:
-    """How many inputs a word may hold: what the ranges of inputs and weights allow."""
-    if layer.policy == "saturate":
-        return 1
-    low, high = layer.input_range
-    narrow = layer.weight.size == 0 or (INT8[0] <= layer.weight.min() and layer.weight.max() <= INT8[1])
-    if layer.input_dtype.itemsize == 1 and narrow:
-        return 4
-    fits = low - layer.x_zero >= INT16[0] and high - layer.x_zero <= INT16[1]
-    return 2 if fits and (narrow or (INT16[0] <= layer.weight.min() and layer.weight.max() <= INT16[1])) else 1
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums of products over windows, as :class:`Layer` has them, and nothing of what comes after."""
+
+    geometry: Geometry
+    pad: tuple[int, int, int, int]
+    weight: Array
+    """``(KH, KW, C / G, O)``"""
+    bias: Array
+    x_zero: int
+    dtype: np.dtype[Any]
+    """of the input"""
+    position: int = 0
+    saturated: int = 0
+    """bits of the register if every step is clamped to it"""
+
+    @property
+    def group(self) -> int:
+        """How many inputs a word may hold: what the ranges of inputs and weights allow."""
+        if self.saturated:
+            return 1
+        least, most = int(self.weight.min()), int(self.weight.max())
+        if self.dtype.itemsize == 1 and _within(least, most, INT8):
+            return 4
+        inputs = np.iinfo(self.dtype)
+        shifted = inputs.min - self.x_zero, inputs.max - self.x_zero
+        return 2 if _within(*shifted, INT16) and _within(least, most, INT16) else 1
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and greatest value of the register."""
+        half = 1 << max(self.saturated - 1, 0)
+        return -half, half - 1
+
+    @property
+    def bits(self) -> int:
+        """Of an input; negative if it has a sign."""
+        return self.dtype.itemsize * 8 * (-1 if self.dtype.kind == "i" else 1)
+
+    def first(self, group: int, weights: Array) -> tuple[Array, int, int]:
+        """``(what sums start from, what is taken off an input, the word's value of padding)``."""
+        bias = self.bias.astype(np.int64)
+        if group < 4:
+            return bias.astype(np.int32), self.x_zero, 0
+        lifted = self.x_zero + (128 if self.dtype == np.int8 else 0)
+        return (bias - lifted * weights.sum(axis=0, dtype=np.int64)).astype(np.int32), 0, lifted
 
 
-def _scheme(layer: Layer, out: np.dtype[Any]) -> tuple[int, list[Array], list[int], list[float]] | None:
-    """``(scheme, parameters a channel, [zero, low, high], limits)``; None where there is no compiled one."""
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """What becomes of the sums: a scheme of :mod:`fxsim.kernels._finish`."""
+
+    scheme: int
+    parameters: tuple[Array, ...]
+    """of each channel"""
+    zero: int
+    low: int
+    high: int
+    limits: tuple[float, float]
+    """of a float product, without the zero point"""
+
+    def constants(self, held: list[Array], size: int, period: int, elements: int) -> tuple[list[Array], list[int]]:
+        """``held`` and what a block points at besides, and the words that say so; an output has ``elements``."""
+        channels = _aligned(np.concatenate([_repeat(p, period, size) for p in self.parameters]))
+        limits = np.array(self.limits, np.float64).view(np.int64)
+        words = np.array([self.zero, self.low, self.high, *limits, elements], np.int64)
+        return [*held, channels, words], [address(channels), size, address(words)]
+
+
+def _within(least: int, most: int, limits: tuple[int, int]) -> bool:
+    return limits[0] <= least and most <= limits[1]
+
+
+def _rescale(layer: Layer, out: np.dtype[Any]) -> Rescale | None:
+    """The layer's requantization; None where there is no compiled one."""
     s, channels, (low, high) = layer.scales, layer.geometry.out_c, layer.clamp
-    settings, ends = [layer.zero, low, high], [-(2.0**31), 2.0**31 - 128]
+    zero, ends = layer.zero, (-(2.0**31), 2.0**31 - 128)
+    free = float(low - zero), float(high - zero)
     if layer.lanes and layer.lanes_over == "elements" and layer.tail != layer.rounding:
         return None
     whole = channels - channels % layer.lanes if layer.lanes else channels
@@ -43,23 +109,41 @@ def _scheme(layer: Layer, out: np.dtype[Any]) -> tuple[int, list[Array], list[in
     if layer.scheme in ("double_rounding", "single_rounding") and rules <= {"ties_away", "ties_pos"}:
         away = np.full(channels, -(layer.rounding == "ties_away"), np.int32)
         away[whole:] = -(layer.tail == "ties_away")
-        q = s.q.astype(np.int32)
         if layer.scheme == "single_rounding":
-            return t.SINGLE, [q, (31 - s.shift).astype(np.int32), away], settings, ends
-        left, right = np.maximum(s.shift, 0), np.maximum(-s.shift, 0)
-        rest = ((np.int64(1) << right) - 1).astype(np.int32)
-        return t.DOUBLE, [q, left.astype(np.int32), right.astype(np.int32), rest, away], settings, ends
+            parameters = s.q.astype(np.int32), (31 - s.shift).astype(np.int32), away
+            return Rescale(schemes.SINGLE, parameters, zero, low, high, ends)
+        if np.all(s.shift <= 0) and np.all(s.shift >= -FOLDED_SHIFT) and _most(layer) < 1 << 30 and out.itemsize == 1:
+            right = -s.shift
+            half = ((np.int64(1) << right) >> 1) + (np.int64(zero) << right)
+            made = (*(v.astype(np.int32) for v in (s.q, right, half)), np.where(right > 0, away, 0).astype(np.int32))
+            return Rescale(schemes.DOUBLE_SMALL, made, zero, low, high, ends)
+        return Rescale(schemes.DOUBLE, (*double_parameters(s.q, s.shift), away), zero, low, high, ends)
     if (layer.scheme, rules) == ("float32", {"ties_even"}) and s.real.dtype == np.float32:
-        if layer.saturating == "above":
-            return t.FLOAT32, [s.real], [layer.zero, low, np.iinfo(out).max], [ends[0], high - layer.zero]
-        if layer.saturating:
-            return t.FLOAT32, [s.real], settings, [low - layer.zero, high - layer.zero]
-        return t.FLOAT32_X86, [s.real], settings, ends
+        if layer.saturating == "above" and s.real.max() >= 0.5:  # only then a product can leave 32 bits
+            top = int(np.iinfo(out).max)
+            return Rescale(schemes.FLOAT32_ABOVE, (s.real,), zero, low, top, (ends[0], float(high - zero)))
+        scheme = schemes.FLOAT32 if layer.saturating else schemes.FLOAT32_X86
+        return Rescale(scheme, (s.real,), zero, low, high, free)
     if (layer.scheme, rules) == ("float64", {"ties_away"}) and layer.saturating != "above":
-        if layer.saturating:
-            return t.FLOAT64, [s.real], settings, [low - layer.zero, high - layer.zero]
-        return t.FLOAT64_X86, [s.real], settings, ends
+        scheme = schemes.FLOAT64 if layer.saturating else schemes.FLOAT64_X86
+        return Rescale(scheme, (s.real,), zero, low, high, free)
     return None
+
+
+def _most(layer: Layer) -> int:
+    """What no sum's magnitude exceeds."""
+    if layer.policy == "saturate":
+        return 1 << (layer.accumulator.bits - 1)
+    farthest = max(abs(end - layer.x_zero) for end in layer.input_range)
+    weights = np.abs(layer.weight.astype(np.int64)).reshape(-1, layer.geometry.out_c).sum(axis=0)
+    return int((weights * farthest + np.abs(layer.bias.astype(np.int64))).max())
+
+
+def double_parameters(q: Array, shift: Array, left: int = 0) -> list[Array]:
+    """The parameters of double rounding but ``away``, for values that are first shifted ``left``."""
+    right = np.maximum(-shift, 0)
+    rest = (np.int64(1) << right) - 1
+    return [np.asarray(v).astype(np.int32) for v in (q, np.maximum(shift, 0) + left, right, rest)]
 
 
 def native_of(layer: Layer, out: np.dtype[Any], instructions: str | None = None) -> Native | None:
@@ -72,32 +156,38 @@ def native_of(layer: Layer, out: np.dtype[Any], instructions: str | None = None)
     g, a = layer.geometry, layer.accumulator
     clamped = layer.policy == "saturate"
     narrow = layer.policy == "wrap" and a.overflow == "wrap" and a.bits < layer.width
-    if not a.plain or layer.width != 32 or narrow or (clamped and a.bits > LEFT_FREE):  # noqa: PLR2004
+    if not a.plain or layer.width != 32 or narrow or (clamped and a.bits > LEFT_FREE):
         return None
-    separate = g.groups == g.in_c == g.out_c and g.groups > 1
-    if separate and g.kernel_h > packed.LINES // 8:
+    if layer.spread != (1, 1) or min(layer.pad) < 0:
         return None
-    if (g.groups > 1 and not separate) or layer.spread != (1, 1) or min(layer.pad) < 0 or not layer.weight.size:
+    rescale = _rescale(layer, out)
+    if rescale is None:
         return None
     if layer.fill not in (None, layer.x_zero) or any(layer.dropped) or layer.zero_point == "before" or layer.clamp == INT32:
         return None
-    if 0 in (g.batch, g.in_h, g.in_w, g.out_h, g.out_w) or out.kind not in "iu" or out.itemsize > 2:  # noqa: PLR2004
-        return None
-    scheme = _scheme(layer, out)
-    if scheme is None:
-        return None
-    isa_ = instructions or isa.chosen()
-    code = isa.kind(isa_, _group(layer))
-    return (_apart if separate else _dense)(layer, out, code, clamped, scheme)
+    sums = Sums(
+        g,
+        layer.pad,
+        layer.weight,
+        layer.bias,
+        layer.x_zero,
+        layer.input_dtype,
+        layer.position,
+        a.bits if clamped else 0,
+    )
+    return native(sums, rescale, out, instructions)
 
 
-def _first(layer: Layer, group: int, sums: Array) -> tuple[Array, int, int]:
-    """``(what sums start from, what is taken off an input, the word's value of padding)``."""
-    bias = layer.bias.astype(np.int64)
-    if group < 4:  # noqa: PLR2004
-        return bias.astype(np.int32), layer.x_zero, 0
-    lifted = layer.x_zero + (128 if layer.input_dtype == np.int8 else 0)
-    return (bias - lifted * sums).astype(np.int32), 0, lifted
+def native(sums: Sums, rescale: Rescale, out: np.dtype[Any], instructions: str | None = None) -> Native | None:
+    """The sums and what becomes of them, compiled; None where there is no kernel for the geometry or the types."""
+    g = sums.geometry
+    apart = g.groups == g.in_c == g.out_c and g.groups > 1
+    if not isa.compiled() or (g.groups > 1 and not apart) or (apart and g.kernel_h * g.kernel_w > packed.LINES // 8):
+        return None
+    if 0 in (g.batch, g.in_h, g.in_w, g.out_h, g.out_w, sums.weight.size) or out.kind not in "iu" or out.itemsize > 2:
+        return None
+    code = isa.kind(instructions or isa.chosen(), sums.group)
+    return (_apart if apart else _dense)(sums, rescale, out, code)
 
 
 def _repeat(values: Array, period: int, size: int) -> Array:
@@ -115,52 +205,49 @@ def _aligned(values: Array) -> Array:
     return copy
 
 
-def _bits(layer: Layer) -> int:
-    return layer.input_dtype.itemsize * 8 * (-1 if layer.input_dtype.kind == "i" else 1)
+def _elements(group: int) -> np.dtype[Any]:
+    return np.dtype(f"i{4 // group}")
 
 
-def _elements(group: int) -> type[np.signedinteger[Any]]:
-    return {4: np.int8, 2: np.int16, 1: np.int32}[group]
-
-
-def _dense(layer: Layer, out: np.dtype[Any], code: int, clamped: bool, scheme: Any) -> Native:  # noqa: ANN401
-    g, kind = layer.geometry, t.KINDS[code]
+def _dense(sums: Sums, rescale: Rescale, out: np.dtype[Any], code: int) -> Native:
+    g, kind = sums.geometry, KINDS[code]
     group, each = kind.group, 4 // kind.group
-    top, bottom, left, right = layer.pad
+    top, bottom, left, right = sums.pad
     h, w = g.in_h + top + bottom, g.in_w + left + right
     merged = g.dilation_w == 1
     inner = g.in_c * (g.kernel_w if merged else 1)
-    weight = layer.weight.reshape(-1, inner, g.out_c)
+    weight = sums.weight.reshape(-1, inner, g.out_c)
     taps = [(i, j) for i in range(g.kernel_h) for j in range(1 if merged else g.kernel_w)]
     runs = np.array([(i * g.dilation_h * w + j * g.dilation_w) * g.in_c * each for i, j in taps], np.int64)
     n, y, z = np.ogrid[: g.batch, : g.out_h, : g.out_w]
     at = (((n * h + y * g.stride_h) * w + z * g.stride_w) * g.in_c * each).reshape(-1).astype(np.int64)
     steps = -(-inner // group)
-    rows, blocks = _tile(isa.tiles(code, clamped), len(at), g.out_c, steps * len(taps))
-    width = blocks * t.LANES
+    offsets = (runs[:, np.newaxis] + 4 * np.arange(steps)).reshape(-1)
+    rows, blocks = _tile(isa.tiles(code, bool(sums.saturated)), len(at), g.out_c, steps * len(taps))
+    width = blocks * LANES
     panels = -(-g.out_c // width)
     full = np.zeros((len(taps), steps * group, panels * width), _elements(group))
     full[:, :inner, : g.out_c] = weight
     words = full.reshape(len(taps), steps, group, panels, width).transpose(3, 0, 1, 4, 2)
-    first, zero, padding = _first(layer, group, layer.weight.reshape(-1, g.out_c).sum(axis=0, dtype=np.int64))
+    first, zero, padding = sums.first(group, sums.weight.reshape(-1, g.out_c))
     size = panels * width
     at = np.concatenate([at, np.full(-len(at) % rows, at[-1])])
-    held, common = _constants(scheme, [_aligned(words), at, runs, _repeat(first, 0, size)], size, g.out_c)
-    elements = g.batch * g.out_h * g.out_w * g.out_c
-    held[-1][5] = elements
-    if any(layer.pad):
+    held = [_aligned(words), at, offsets, _repeat(first, 0, size)]
+    held, common = rescale.constants(held, size, g.out_c, g.outputs)
+    if any(sums.pad):
         lines = g.batch, g.in_h, g.in_w * g.in_c, (top * w + left) * g.in_c, (left + right) * g.in_c
         spread = *lines, (right + bottom * w) * g.in_c
     else:
         spread = 1, 1, g.batch * h * w * g.in_c, 0, 0, 0
-    low, high = _limits(layer)
     block = [
-        zero, padding, *spread, address(held[1]), g.batch * g.out_h * g.out_w, address(held[2]), len(taps), steps,
-        address(held[0]), panels, address(held[3]), low, high, *common, g.out_c, each,
+        zero, padding, *spread, address(held[1]), g.batch * g.out_h * g.out_w, address(held[2]), len(offsets),
+        address(held[0]), panels, address(held[3]), *sums.limits, *common, g.out_c, each,
     ]  # fmt: skip
-    function = partial(packed.dense, code, _bits(layer), int(clamped), rows, blocks, scheme[0], out.itemsize * 8)
+    function = partial(
+        packed.dense, code, sums.bits, int(bool(sums.saturated)), rows, blocks, rescale.scheme, out.itemsize * 8
+    )
     room = packed.TILE + g.batch * h * w * g.in_c * each + packed.SLACK
-    return Native(function, np.array(block, np.int64), tuple(held), room, (layer.position,))
+    return Native(function, np.array(block, np.int64), tuple(held), room, (sums.position,))
 
 
 def _tile(tiles: tuple[tuple[int, int], ...], windows: int, channels: int, steps: int) -> tuple[int, int]:
@@ -168,53 +255,46 @@ def _tile(tiles: tuple[tuple[int, int], ...], windows: int, channels: int, steps
 
     def cost(tile: tuple[int, int]) -> float:
         rows, blocks = tile
-        count = -(-windows // rows) * -(-channels // (blocks * t.LANES))
+        count = -(-windows // rows) * -(-channels // (blocks * LANES))
         return count * (steps * max(rows * blocks / 2, (rows + blocks) / 2, 3) + 20 + 2 * rows * blocks)
 
     return min(tiles, key=cost)
 
 
-def _apart(layer: Layer, out: np.dtype[Any], code: int, clamped: bool, scheme: Any) -> Native:  # noqa: ANN401
-    g, kind = layer.geometry, t.KINDS[code]
+def _apart(sums: Sums, rescale: Rescale, out: np.dtype[Any], code: int) -> Native:
+    g, kind = sums.geometry, KINDS[code]
     group, each, c = kind.group, 4 // kind.group, g.in_c
-    top, _, left, right = layer.pad
-    fold = c < t.LANES and t.LANES % c == 0
-    pitch = t.LANES if fold else c
+    top, _, left, right = sums.pad
+    fold = c < LANES and LANES % c == 0
+    pitch = LANES if fold else c
     columns = -(-g.out_w * c // pitch)
-    blocks = -(-pitch // t.LANES)
+    blocks = -(-pitch // LANES)
     words = -(-g.kernel_w // group)
-    size = blocks * t.LANES
-    taps = layer.weight.reshape(g.kernel_h, g.kernel_w, c)
+    size = blocks * LANES
+    taps = sums.weight.reshape(g.kernel_h, g.kernel_w, c)
     full = np.zeros((g.kernel_h, words * group, size), _elements(group))
-    full[:, : g.kernel_w, : pitch] = np.tile(taps, (1, 1, pitch // c))
-    packed_words = full.reshape(g.kernel_h, words, group, blocks, t.LANES).transpose(3, 0, 1, 4, 2)
-    first, zero, padding = _first(layer, group, taps.sum(axis=(0, 1), dtype=np.int64))
-    held, common = _constants(scheme, [_aligned(packed_words), _repeat(first, pitch, size)], size, pitch)
-    held[-1][5] = g.out_w * c
+    full[:, : g.kernel_w, :pitch] = np.tile(taps, (1, 1, pitch // c))
+    packed_words = full.reshape(g.kernel_h, words, group, blocks, LANES).transpose(3, 0, 1, 4, 2)
+    first, zero, padding = sums.first(group, taps.reshape(-1, c))
+    held, common = rescale.constants([_aligned(packed_words), _repeat(first, pitch, size)], size, pitch, g.out_w * c)
     line_bytes = (left + g.in_w + right + words * group * g.dilation_w) * c * each + packed.SLACK
     ring = -(-line_bytes // 64) * 64
-    rows = 8 if kind.lanes == t.LANES else 4
-    low, high = _limits(layer)
+    rows = 1 if columns == 1 else 8 if kind.lanes == LANES else 4
     block = [
         zero, padding, g.batch, g.in_h, g.in_w * c, top, left * c, right * c, g.out_h, g.out_w, c, g.stride_h,
-        g.stride_w, g.dilation_h, g.dilation_w, g.kernel_h, words, address(held[0]), blocks, address(held[1]), low, high,
+        g.stride_w, g.dilation_h, g.dilation_w, g.kernel_h, words, address(held[0]), blocks, address(held[1]), *sums.limits,
         *common, pitch, columns, ring,
     ]  # fmt: skip
     span = (g.kernel_h - 1) * g.dilation_h + 1
-    room = packed.TILE + ring + span * words * 4 * (g.out_w * c + t.LANES) + (rows + 1) * size * 4 + packed.SLACK
-    function = partial(packed.apart, code, _bits(layer), int(clamped), min(group, g.kernel_w), rows, scheme[0], out.itemsize * 8)
-    return Native(function, np.array(block, np.int64), tuple(held), room, (layer.position,))
-
-
-def _limits(layer: Layer) -> tuple[int, int]:
-    half = 1 << (layer.accumulator.bits - 1)
-    return -half, half - 1
-
-
-def _constants(scheme: Any, held: list[Array], size: int, period: int) -> tuple[list[Array], list[int]]:  # noqa: ANN401
-    """All that a block points at, and the words on the parameters; of the settings the last one is still to be filled in."""
-    _, parameters, settings, limits = scheme
-    channels = _aligned(np.concatenate([_repeat(p, period, size) for p in parameters]))
-    words = np.array([*settings, *np.array(limits, np.float64).view(np.int64), 0], np.int64)
-    held = [*held, channels, words]
-    return held, [address(channels), size, address(words)]
+    room = packed.TILE + ring + span * words * 4 * (g.out_w * c + LANES) + (rows + 1) * size * 4 + packed.SLACK
+    function = partial(
+        packed.apart,
+        code,
+        sums.bits,
+        int(bool(sums.saturated)),
+        min(group, g.kernel_w),
+        rows,
+        rescale.scheme,
+        out.itemsize * 8,
+    )
+    return Native(function, np.array(block, np.int64), tuple(held), room, (sums.position,))

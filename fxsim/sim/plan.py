@@ -3,7 +3,9 @@
 A plan is immutable and may serve many threads: all that a run writes lies in its :class:`Workspace`.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -12,13 +14,13 @@ import msgspec
 import numpy as np
 
 from fxsim.errors import ModelError
+from fxsim.kernels.packed import chain
 from fxsim.model.check import check, where
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.onnx_fuse import fuse
 from fxsim.model.ops.state import CallOnce
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
-from fxsim.kernels.packed import chain
 from fxsim.sim.base import Arrays, Native, Probe, RunFn, address
 from fxsim.sim.real import plan as real
 from fxsim.sim.registry import bind
@@ -65,6 +67,27 @@ class Plan:
     views: dict[int, int]
     """tensor -> the tensor whose memory it is"""
     once: tuple["Plan", ...] = ()
+    idle: deque[Workspace] = field(default_factory=deque, repr=False)
+    """workspaces that wait for another run"""
+
+    @property
+    def stateless(self) -> bool:
+        """True if no inference depends on an earlier one, so that any order, and several at once, give the same."""
+        return not any(s.remembers for s in self.steps) and not any(t.variable for t in self.graph.tensors)
+
+    @contextmanager
+    def workspaces(self, count: int) -> Iterator[list[Workspace]]:
+        """Room for ``count`` inferences at once: what an earlier run has left, if no inference can tell the difference."""
+        taken: list[Workspace] = []
+        while self.stateless and len(taken) < count:
+            try:
+                taken.append(self.idle.popleft())
+            except IndexError:
+                break
+        taken += [self.workspace() for _ in range(count - len(taken))]
+        yield taken
+        if self.stateless:
+            self.idle.extend(taken)
 
     def workspace(self, state: State | None = None) -> Workspace:
         """Fresh memory for a run, with the state as the model's start leaves it."""

@@ -4,8 +4,11 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +22,7 @@ from fxsim.model.graph import Graph, Node
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Probe
 from fxsim.sim.inputs import Batch
-from fxsim.sim.plan import Plan, Step
+from fxsim.sim.plan import Plan, Step, Workspace
 from fxsim.sim.real.plan import RealPlan
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int], None]
 FORMAT = 1
+LEAST_EACH = 4
+"""inferences for which a thread of its own pays"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,22 +191,45 @@ def computed(graph: Graph) -> list[int]:
 
 
 def run(
-    plan: Plan | RealPlan, batch: Batch, keep: Sequence[int], progress: Progress | None = None
+    plan: Plan | RealPlan,
+    batch: Batch,
+    keep: Sequence[int],
+    progress: Progress | None = None,
+    threads: int | None = None,
 ) -> dict[int, Array]:
-    """Runs every inference of ``batch`` in order and stacks the tensors of ``keep`` as the inputs are stacked."""
+    """Runs every inference of ``batch`` and stacks the tensors of ``keep`` as the inputs are stacked.
+
+    Several at once, on as many ``threads`` (by default one a core), where no inference depends on another.
+    """
     if isinstance(plan, RealPlan):
         made = plan.run(batch, keep, progress=progress)
         return {i: batch.shape(made[i]) for i in keep}
-    ws = plan.workspace()
     kept = {i: batch.stack(plan.graph.tensors[i]) for i in keep}
-    for n in range(batch.count):
-        batch.load(n, ws.values)
-        plan.run(ws)
-        for i, stacked in kept.items():
-            stacked[n] = ws.values[i]
-        if progress is not None:
-            progress(n + 1)
+    turn, done, lock = count(), count(1), Lock()
+
+    def work(ws: Workspace) -> None:
+        while (n := next(turn)) < batch.count:
+            batch.load(n, ws.values)
+            plan.run(ws)
+            for i, stacked in kept.items():
+                stacked[n] = ws.values[i]
+            if progress is not None:
+                with lock:
+                    progress(next(done))
+
+    number = min(threads or _cores(), batch.count // LEAST_EACH) if plan.stateless else 1
+    with plan.workspaces(max(number, 1)) as workspaces:
+        if len(workspaces) == 1:
+            work(workspaces[0])
+        else:
+            with ThreadPoolExecutor(len(workspaces)) as pool:
+                list(pool.map(work, workspaces))
     return {i: batch.shape(v) for i, v in kept.items()}
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _survey(plan: Plan | RealPlan, batch: Batch) -> dict[int, Probe]:

@@ -5,14 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fxsim
 from fxsim.kernels import isa
-from fxsim.kernels._tiles import CODES, KINDS
 from fxsim.kernels.packed import chain
 from fxsim.model.work import Geometry
-from fxsim.numerics import Accumulator
+from fxsim.numerics import Accumulator, load_numerics
 from fxsim.sim.base import Scales, address
+from fxsim.sim.inputs import load_inputs, make_batch
 from fxsim.sim.layer import Layer
 from fxsim.sim.packed import native_of
+from fxsim.sim.plan import plan_of
 
 ISAS = isa.available()
 pytestmark = pytest.mark.skipif(not isa.compiled(), reason="kernels are not compiled")
@@ -40,7 +42,14 @@ def drawn(seed, apart):
     """A layer whose products, ties and clamps reach their ends, its input and the type of its output."""
     rng = np.random.default_rng(seed)
     pick = lambda *values: values[int(rng.integers(len(values)))]  # noqa: E731
-    kh, kw, dh, dw, sh, sw = pick(1, 2, 3, 5), pick(1, 2, 3, 4, 5), pick(1, 2), pick(1, 1, 2), pick(1, 2, 3), pick(1, 2, 3)
+    kh, kw, dh, dw, sh, sw = (
+        pick(1, 2, 3, 5),
+        pick(1, 2, 3, 4, 5),
+        pick(1, 2),
+        pick(1, 1, 2),
+        pick(1, 2, 3),
+        pick(1, 2, 3),
+    )
     pad = tuple(int(v) for v in rng.integers(0, 3, 4)) if pick(True, False) else (0, 0, 0, 0)
     channels = pick(1, 2, 3, 4, 5, 8, 12, 16, 24, 33)
     out_c = max(channels, 2) if apart else pick(1, 2, 7, 8, 10, 16, 17, 24, 40, 64, 70, 129)
@@ -49,7 +58,9 @@ def drawn(seed, apart):
     w = (kw - 1) * dw + 1 + int(rng.integers(0, 30 if apart else 7))
     out_h = (h + pad[0] + pad[1] - (kh - 1) * dh - 1) // sh + 1
     out_w = (w + pad[2] + pad[3] - (kw - 1) * dw - 1) // sw + 1
-    g = Geometry(pick(1, 1, 2), h, w, channels, out_h, out_w, out_c, kh, kw, sh, sw, dh, dw, groups=channels if apart else 1)
+    g = Geometry(
+        pick(1, 1, 2), h, w, channels, out_h, out_w, out_c, kh, kw, sh, sw, dh, dw, groups=channels if apart else 1
+    )
     name = pick(*TYPES)
     wide_weight = name != "int8" and pick(True, False)
     weight = choice(rng, *((-255, 255) if wide_weight else (-128, 127)), (kh, kw, 1 if apart else channels, out_c))
@@ -99,3 +110,19 @@ def check(layer, x, out, name):
 @given(seed=st.integers(0, 2**32))
 def test_packed_layers_equal_the_general_kernels(name, apart, seed):
     check(*drawn(seed, apart), name)
+
+
+@pytest.mark.parametrize("numerics", ["litert-reference", "litert-xnnpack", "litert-optimized", "cmsis-nn"])
+@pytest.mark.parametrize("model", ["kws_int8", "resnet8_int8", "vww_int8", "ad01_int8", "mobilenet_v2"])
+def test_models_in_machine_code_equal_layer_by_layer(corpus, model, numerics):
+    """Every tensor, where a watched run computes layer by layer with the general kernels."""
+    graph = fxsim.read(corpus / "models" / f"{model}.tflite")
+    plan, batch = plan_of(graph, load_numerics(numerics)), make_batch(graph, load_inputs(graph, "random:7", 2))
+    assert sum(s.native is not None for s in plan.steps) > len(plan.steps) // 2
+    fast, slow = plan.workspace(), plan.workspace()
+    for n in range(batch.count):
+        for ws, watch in ((fast, None), (slow, lambda step, inputs: None)):
+            batch.load(n, ws.values)
+            plan.run(ws, watch)
+        for t, a, b in zip(graph.tensors, fast.values, slow.values, strict=True):
+            assert np.array_equal(a, b), t.name
