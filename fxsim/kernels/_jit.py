@@ -103,6 +103,7 @@ def kernel(function: F) -> F:
     return cast(F, compiled)
 
 
+@cache
 def cpu_features() -> frozenset[str]:
     """What the compiler may use, by LLVM's names; nothing where kernels are not compiled."""
     settings: Any = numba.config

@@ -41,11 +41,16 @@ def simulate(
     profile = numerics_of(model.name, numerics)
     batch = make_batch(model, x, real=profile.real is not None)
     plan = plan_of(model, profile)
-    keys = list(dict.fromkeys((*model.outputs, *_kept(plan.graph, keep))))
+    keys = list(dict.fromkeys((*model.outputs, *wanted(plan.graph, keep))))
     return Trace(plan, batch, run(plan, batch, keys, progress, threads))
 
 
-def _kept(model: Graph, keep: Keep) -> list[int]:
+def wanted(model: Graph, keep: Keep) -> list[int]:
+    """The tensors that ``keep`` names.
+
+    Raises:
+        FxsimError: on what is none, or holds no values.
+    """
     if keep == "outputs":
         return []
     known = computed(model)

@@ -163,7 +163,12 @@ def native_of(layer: Layer, out: np.dtype[Any], instructions: str | None = None)
     rescale = _rescale(layer, out)
     if rescale is None:
         return None
-    if layer.fill not in (None, layer.x_zero) or any(layer.dropped) or layer.zero_point == "before" or layer.clamp == INT32:
+    if (
+        layer.fill not in (None, layer.x_zero)
+        or any(layer.dropped)
+        or layer.zero_point == "before"
+        or layer.clamp == INT32
+    ):
         return None
     sums = Sums(
         g,
