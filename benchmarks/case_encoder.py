@@ -31,8 +31,12 @@ NOT, VERY = "not never".split(), "very rather".split()
 WORDS = ["", "the", "is", "but", "although", *SUBJECTS, *" ".join(MOODS).split(), *NOT, *VERY]
 TOKENS, TRAINING, TESTING, CALIBRATION = 16, 8000, 1000, 128
 FLOAT = {"epochs": 8, "rate": 3e-3, "weight_decay": 1e-1}
-REPAIR = {"epochs": 3, "rate": 5e-4}
-ROWS = {"int8": ("int8", "litert-reference"), "int4": ("int4", "litert-reference")}
+REPAIR = {"epochs": 2, "rate": 5e-4}
+ROWS = {
+    "int8": ("int8", "litert-reference"),
+    "int4": ("int4", "litert-reference"),
+    "int4, activations too": ("w4a4", "generic"),
+}
 """row -> scheme, numerics"""
 
 

@@ -160,10 +160,10 @@ def main() -> None:
             rows.setdefault(name, []).append(100 * accuracy)
     lines = [
         "# Accuracy beside other quantizers", "",
-        f"`python -m benchmarks.quantize_peers --seeds {len(seeds)}`: a network of two dense, two 1x1 or 3x3 and one depthwise",
-        f"layer on scikit-learn's digits, {CALIBRATED} images to calibrate with, {len(digits.data().y_test)} to test with. Percent of",
-        f"test images, over {len(seeds)} trained networks. ONNX Runtime {version('onnxruntime')}, ai-edge-quantizer "
-        f"{version('ai-edge-quantizer')}.", "",
+        f"`python -m benchmarks.quantize_peers --seeds {len(seeds)}`: two convolutions, a depthwise one and two dense",
+        f"layers, on scikit-learn's digits, {CALIBRATED} images to calibrate with, {len(digits.data().y_test)} to test with.",
+        f"Percent of test images, over {len(seeds)} trained networks. ONNX Runtime {version('onnxruntime')},",
+        f"ai-edge-quantizer {version('ai-edge-quantizer')}. fxsim's figures are of the integers, bit for bit.", "",
         "| quantizer | mean | least | most | mean loss |", "|---|---|---|---|---|",
     ]  # fmt: skip
     real = np.array(rows["float32"])

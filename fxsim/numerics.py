@@ -224,7 +224,11 @@ class NumericsProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def of(self, op: str, dtype: str = "", *, delegated: bool = False) -> OpNumerics:
         """The arithmetic of ``op`` on inputs of type ``dtype``, in the engine itself or in its delegate."""
         ops = self.delegate.ops if delegated and self.delegate else self.ops
-        return ops.get(f"{op}:{dtype}") or ops.get(op) or OpNumerics(self.accumulator, self.requantize, operands=self.operands)
+        return (
+            ops.get(f"{op}:{dtype}")
+            or ops.get(op)
+            or OpNumerics(self.accumulator, self.requantize, operands=self.operands)
+        )
 
 
 def list_numerics() -> list[str]:

@@ -30,12 +30,12 @@ ACTIVATIONS: dict[str, tuple[float, float]] = {
 """fused activation -> its limits"""
 
 
-def to_onnx(graph: Graph, *, style: Literal["qdq", "qoperator"] = "qdq") -> Graph:
+def to_onnx(graph: Graph, *, style: Literal["qdq", "qoperator", "qdq-int4"] = "qdq") -> Graph:
     """The same network in ONNX's ops; with ``qoperator`` as ONNX Runtime fuses it, into QLinearConv and its like.
 
     What a layer computes is what its engine makes of it: ONNX Runtime's arithmetic, not TensorFlow Lite's. Weights of 4
-    bits stay so in ``qdq`` and become int8 in ``qoperator``; narrower ones become int8 in both. A graph of ONNX's ops is
-    returned as it is.
+    bits and less are held in int8, for which ONNX Runtime has integer kernels; in ``qdq-int4`` those of 4 bits stay
+    packed, and it computes their layers in float32. A graph of ONNX's ops is returned as it is.
 
     Raises:
         UnsupportedOp: on a layer that has no counterpart, with its op and attribute.
@@ -44,7 +44,7 @@ def to_onnx(graph: Graph, *, style: Literal["qdq", "qoperator"] = "qdq") -> Grap
         return graph
     if graph.called:
         raise UnsupportedOp(f"{graph.name}: calls {len(graph.called)} other graphs; ONNX files hold one here")
-    made = _Conversion(graph, packed=style == "qdq").graph()
+    made = _Conversion(graph, packed=style == "qdq-int4").graph()
     if style == "qoperator":
         made, _ = fuse(made)
     return check(made)

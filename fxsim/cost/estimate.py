@@ -121,7 +121,7 @@ def estimate_graph(graph: Graph, profile: Profile, core: Mcu | None = None) -> t
     slack = 0
     for node, asked, runs, setting in zip(graph.nodes, works, on, around, strict=True):
         work = Work("none") if setting and setting.surroundings.done else asked
-        key = setting or (work, runs)
+        key = setting or (work, runs)  # a setting is of this layer alone, as is the slack that it comes with
         e = seen.get(key)
         if e is None:
             early = slack if setting else 0

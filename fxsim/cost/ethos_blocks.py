@@ -116,7 +116,7 @@ def _fits_buffers(op: Operation, core: Core, ib: Any, ib_depth: Any, out: Any, d
     if op.kind == "elementwise":
         return out * _up(depth, DEPTH_STEP) * (op.output_bits // 8) <= core.buffers[4]
     wide = op.input_bits == 16 and op.kind in ("conv", "depthwise") and op.scaled
-    copies = 1 if op.per_channel else copies
+    copies = 1 if op.per_channel and not op.copies else copies
     room = ib * ib_depth * (op.input_bits // 8) * copies <= core.buffers[2]
     return room & (out * _up(depth, DEPTH_STEP) * (WIDE_SUM if wide else 32) // 8 * copies <= core.buffers[3])
 
@@ -153,6 +153,11 @@ class _Grid(NamedTuple):
         """Depths, heights, widths."""
         return self.d.size, self.h.size, self.w.size
 
+    def input(self, z: int, y: int, x: int) -> Size:
+        """The input block at a place of the grid."""
+        h, w = (a[min(z, len(a) - 1)] for a in (self.input_h, self.input_w))
+        return Size(int(h.flat[y]), int(w.flat[x]), int(self.input_d.flat[z]))
+
 
 def _grid(op: Operation, core: Core, micro: Size, big: Size, *, part: bool, sparse: bool) -> _Grid:
     ofm, limit = op.output, WIDE_LIMIT if core.wide else LIMIT
@@ -162,13 +167,17 @@ def _grid(op: Operation, core: Core, micro: Size, big: Size, *, part: bool, spar
     d = depths[:, None, None]
     fixed = input_depth(op, core, micro, part=part, sparse=sparse)
     unit_h, unit_w, unit_d = _unit(core, micro, (int(depths[0]) if op.per_channel else fixed) * op.input_bits)
+    if op.per_channel and core.wide:  # deeper blocks are rounded up otherwise
+        each = [_unit(core, micro, int(n) * op.input_bits) for n in depths]
+        unit_h, unit_w, unit_d = np.transpose(each)[:, :, None, None]
     reach = [min(r, SUB_KERNEL) for r in op.reach]
     input_h = _up((h - 1) * op.stride[0] + reach[0], unit_h)
     input_w = _up((w - 1) * op.stride[1] + reach[1], unit_w)
     depth = d if op.per_channel else np.full_like(d, fixed)
     held = np.minimum(depth, big.d) if core.wide and not op.per_channel else depth
     rows = np.minimum(h, ofm.h) if ofm.h == 1 and op.kernel[0] == 1 and micro.h == 2 else h
-    return _Grid(h, w, d, rows, input_h, input_w, depth, _up(held, unit_d * 8 // op.input_bits or 1))
+    words = np.maximum(unit_d * 8 // op.input_bits, 1) if core.wide else 1
+    return _Grid(h, w, d, rows, input_h, input_w, depth, _up(held, words))
 
 
 def _fits(op: Operation, core: Core, g: _Grid) -> Array:
@@ -202,7 +211,8 @@ def _cost(op: Operation, g: _Grid, big: Size, *, whole: bool) -> Array:
             read = read * (-(-ofm.d // g.d)).astype(f4)
         cost = (read + weights) / f4(ofm.elements)
     cost = np.broadcast_to(cost, g.shape)
-    return np.where(big.elements < area * g.input_d * 2, cost / f4(2), cost)
+    depth = g.held_d if op.copies else g.input_d
+    return np.where(big.elements < area * depth * 2, cost / f4(2), cost)
 
 
 def _long_rows(op: Operation, core: Core, micro: Size) -> Block:
@@ -226,19 +236,17 @@ def compiler_block(op: Operation, core: Core, *, sparse: bool = False) -> Block:
         big = op.second
     if core.wide and op.kind == "elementwise":
         return _long_rows(op, core, micro)
-    if core.wide and op.kind != "conv":
+    if core.wide and op.kind != "conv" and not op.copies:
         depth = input_depth(op, core, micro, part=False) if op.kind == "sum" else 0
         bits = WIDE_SUM if op.input_bits == 16 and op.kind == "depthwise" and op.scaled else 32
         return Block(*area_block(op, core, micro, depth, bits), micro)
     g = _grid(op, core, micro, big, part=part, sparse=sparse)
     fits = _fits(op, core, g)
-    whole = core.wide and op.reach == op.input[:2] and op.output[:2] == (1, 1)
+    whole = core.wide and op.kind == "conv" and op.reach == op.input[:2] and op.output[:2] == (1, 1)
     cost = np.where(fits, _cost(op, g, big, whole=whole), np.float32(np.inf))
     z, y, x = _first_or_coverage(cost, g, big)
     output = Size(int(g.h.flat[y]), int(g.w.flat[x]), int(g.d.flat[z]))
-    return Block(
-        output, Size(int(g.input_h.flat[y]), int(g.input_w.flat[x]), int(g.input_d.flat[z])), micro, part, sparse
-    )
+    return Block(output, g.input(z, y, x), micro, part, sparse)
 
 
 def _first_or_coverage(cost: Array, g: _Grid, ifm: Size) -> tuple[int, int, int]:
@@ -246,9 +254,10 @@ def _first_or_coverage(cost: Array, g: _Grid, ifm: Size) -> tuple[int, int, int]
     ties = np.flatnonzero(cost == cost.min())
     best, least = int(ties[0]), float("inf")
     for i in ties[1:]:
-        _, y, x = np.unravel_index(i, cost.shape)
+        z, y, x = (int(n) for n in np.unravel_index(i, cost.shape))
         if g.h.flat[y] <= 4 and g.w.flat[x] <= 4:
-            covered = min(int(g.input_h.flat[y]), ifm.h) * min(int(g.input_w.flat[x]), ifm.w)
+            held = g.input(z, y, x)
+            covered = min(held.h, ifm.h) * min(held.w, ifm.w)
             share = float(np.float32(ifm.h * ifm.w) / np.float32(max(covered, 1)))
             if share <= least:
                 best, least = int(i), share

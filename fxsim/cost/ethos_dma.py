@@ -2,9 +2,9 @@
 
 Let ``full`` be the cycles of copying all weights and scales, ``slack`` what the layer before leaves for it. Weights that
 are read once are read where they are, unless the operation takes longer than copying and reading them, and longer than
-itself with what it waits for slices. Weights that are
-read for several block positions are copied in slices of output channels, double-buffered: the first slice (at least 16
-channels, more as far as the slack goes) before the operation, the others under it:
+itself with what it waits for slices. Weights that are read for several block positions are copied in slices of output
+channels, double-buffered: the first slice (at least 16 channels, more as far as the slack goes) before the operation, the
+others under it:
 
     max(full - slack + last slice, operation + max(first slice - slack, 0))
 

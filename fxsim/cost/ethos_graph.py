@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from fxsim.cost.ethos_array import Size
-from fxsim.cost.ethos_ops import BRICK, FREE, Surroundings, deepened
+from fxsim.cost.ethos_ops import BRICK, FREE, Stage, Surroundings, deepened
 from fxsim.cost.ethos_weights import Weights
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.live import works as works_of
+from fxsim.model.ops.rectify import LeakyRelu
 from fxsim.model.qtype import Shape
 from fxsim.model.work import Work
 
@@ -160,6 +161,29 @@ def _formats(graph: Graph, on_npu: Sequence[bool], roles: _Roles) -> tuple[set[i
     return outer, linear
 
 
+def _steps(graph: Graph, node: Node, bits: int, *, wide: bool) -> tuple[Stage, ...]:
+    """The operations of a 16-bit leaky ReLU where the NPU's own does not do: the greater of two products, or more."""
+    if not isinstance(node.attributes, LeakyRelu) or bits == 8:
+        return ()
+    source, target = (graph.tensors[i].quant for i in (node.inputs[0], node.outputs[0]))
+    alpha, same = node.attributes.alpha, source == target
+    if alpha in (0, -1) or (alpha > 0 and (same or wide)):
+        return ()
+    if 0 < alpha <= 1:
+        return "multiply", *(() if same else ("multiply",)), "other"
+    return "other", "other", "multiply", "add"
+
+
+def _rims(graph: Graph, node: Node) -> tuple[Size, ...]:
+    """What a padding fills: before and behind each axis, the whole of the others."""
+    widths = graph.tensors[node.inputs[1]].data if node.op == "PAD" else None
+    if widths is None:
+        return ()
+    made = graph.tensors[node.outputs[0]].shape
+    each = ((axis, int(n)) for axis, ends in enumerate(widths) for n in ends if n)
+    return tuple(size_of((*made[:axis], n, *made[axis + 1 :])) for axis, n in each)
+
+
 def _values(t: Tensor) -> bool:
     """True if a constant has values of its own, not one element shown many times."""
     return t.data is not None and (t.data.ndim == 0 or any(t.data.strides))
@@ -226,6 +250,8 @@ def surroundings(
             chained=at in roles.chained,
             table=at in roles.tables,
             apart=_apart(node, work, makes),
+            steps=_steps(graph, node, work.activation_bits, wide=chains),
+            rims=_rims(graph, node),
             done=in_place or at in roles.done,
         )
         found.append((about, _weights(graph, node, work.kind == "depthwise") if with_macs else None))

@@ -56,6 +56,10 @@ class Operation:
     linear_input: bool = False
     """channels last, instead of bricks of 16 channels"""
     linear_output: bool = False
+    copies: bool = False
+    """a pooling that only moves its input"""
+    fills: bool = False
+    """... of which the input is a constant"""
 
     @property
     def per_channel(self) -> bool:
@@ -93,6 +97,10 @@ class Surroundings:
     """a table is read on the way out, for the layer behind"""
     apart: bool = False
     """the activation is an operation of its own"""
+    steps: tuple[Stage, ...] = ()
+    """operations that an activation takes, if not one: of the input and a number; the last, of what they make"""
+    rims: tuple[Size, ...] = ()
+    """what a padding fills"""
     done: bool = False
     """nothing is left to do: a neighbour pads, reads the table, or reads and writes in place"""
 
@@ -196,10 +204,17 @@ def _plain(work: Work, s: Surroundings | None) -> tuple[Operation, ...]:
         return (turned,) if s.input.d == s.output.d else (turned, turned)  # two swaps of axes
     if work.kind == "lookup":
         return (replace(plain, kind="pool", stage="lookup"),)
+    if s and s.op == "PAD":
+        inner = replace(plain, kind="pool", output=source, input=source, copies=True, linear_output=s.linear_output)
+        return inner, *(replace(inner, output=rim, input=rim, linear_input=True, fills=True) for rim in s.rims)
     if work.kind == "copy":
-        return (replace(plain, kind="pool"),)
+        return (replace(plain, kind="pool", copies=True),)
     if s and s.op == "QUANTIZE":
         return (replace(plain, kind="pool"),)
+    if s and s.steps:
+        *first, last = s.steps
+        scaled = [replace(plain, second=ONE, stage=stage) for stage in first]
+        return *scaled, replace(plain, second=shape, stage=last)
     stage: Stage = STAGES.get(s.op, "other") if s else "add"
     second = (s.second if s else shape) if s is None or s.second else None
     rounds = 1 if s else max(1, ceil_div(work.element_ops, max(work.elements, 1)))

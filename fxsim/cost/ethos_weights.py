@@ -34,6 +34,8 @@ GROUPS = 256
 """most groups of weights that are looked at"""
 RUN_DIVIDERS = 4
 CHANNELS = 16
+SYMMETRIC = 127
+"""largest weight that an array which skips zeros takes"""
 SPARSE = 8
 """weights of which at least so many to one are zero are counted by those that are not"""
 PIECE = 1 << 13
@@ -82,10 +84,11 @@ class Weights:
         return padded[0] * padded[1] * padded[2] // (4 if distinct <= 4 else 2 if distinct <= 16 else 1)
 
     def two_of_four(self) -> bool:
-        """True if at most two of any four consecutive input channels have a weight."""
+        """True if at most two of any four consecutive input channels have a weight, and none is beyond -127 to 127."""
         key = ("two of four",)
         if key not in self.sizes:
-            used = _padded(self.values != 0, 3, 4)
+            narrow = max(-int(self.values.min()), int(self.values.max())) <= SYMMETRIC
+            used = _padded(self.values != 0, 3, 4) if narrow else np.ones(4)
             self.sizes[key] = int((used.reshape(-1, 4).sum(axis=1) <= 2).all())
         return bool(self.sizes[key])
 

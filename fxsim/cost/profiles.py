@@ -15,7 +15,7 @@ from fxsim.cost import quantity as q
 from fxsim.cost.ethos_array import CHANNELS_PER_PASS, SharedArray, SplitArray
 from fxsim.cost.ethos_system import composed
 from fxsim.cost.evidence import UNKNOWN, ErrorBand
-from fxsim.cost.quantity import Struct
+from fxsim.cost.quantity import Constant, Struct
 from fxsim.errors import ProfileError, listed
 
 Role = Literal["activations", "constants", "cache"]
@@ -149,6 +149,13 @@ class Mcu(Profile, frozen=True, kw_only=True):
         return self.active_current.value * self.supply.value * 1e12
 
 
+class Fitted(Struct, frozen=True):
+    """What brings the cycles of a layer to measurements, see :mod:`fxsim.cost.fitted`."""
+
+    factor: q.Ratio = Constant(1.0, "1", "not fitted to measurements")
+    call: q.CallCycles = Constant(0.0, "cycle/call", "not fitted to measurements")
+
+
 class Accelerator(Profile, frozen=True):
     """A neural processor with its memories, and the MCU core that runs what it cannot."""
 
@@ -158,6 +165,7 @@ class Accelerator(Profile, frozen=True):
     mac_energy: q.MacEnergy
     op_energy: q.OpEnergy
     idle_power: q.Power
+    fitted: Fitted = msgspec.field(default_factory=Fitted)
 
 
 class NpuMemory(PricedMemory, frozen=True):
@@ -274,6 +282,7 @@ class Dsp(Profile, frozen=True):
     op_energy: q.OpEnergy
     idle_power: q.Power
     overlap: Overlap = "max"
+    fitted: Fitted = msgspec.field(default_factory=Fitted)
 
 
 RESERVED = ("mac", "core", "idle", "host", "compute", "none", "ifm", "ofm", "weights", "bias", "scratch")

@@ -73,7 +73,9 @@ class Command:
                 raise FxsimError(f"device: {words[0]} cannot be run: {e.strerror or e}") from None
             if done.returncode:
                 said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-                raise FxsimError(f"device: {words[0]} left with {done.returncode}: {said[-1] if said else 'no message'}")
+                raise FxsimError(
+                    f"device: {words[0]} left with {done.returncode}: {said[-1] if said else 'no message'}"
+                )
             return self._read(paths)
 
     def _write(self, folder: Path, inputs: Sequence[Array]) -> dict[str, str]:

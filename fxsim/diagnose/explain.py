@@ -133,7 +133,7 @@ class Finding:
 
     @cached_property
     def separating_input(self) -> dict[str, Array]:
-        """Inputs of this layer on which its kinds differ, ``(inferences, *shape)`` by tensor name; empty if there are none."""
+        """Inputs of this layer on which its kinds differ, ``(inferences, *shape)`` by tensor name; empty if none do."""
         s = self.separation
         given = s.inputs() if s is not None else []
         if self.case is None or not given:
@@ -186,7 +186,7 @@ class Explanation:
 
     @cached_property
     def profile(self) -> NumericsProfile:
-        """The found arithmetic, to simulate with: a shipped profile where one reproduces everything, else the user's changed."""
+        """The found arithmetic, to simulate with: a shipped profile where one has it all, else the user's changed."""
         if self.equal:
             return self.users
         if self.numerics and not any(f.status == "nothing fits" for f in self.findings):
@@ -262,15 +262,20 @@ def explain(
 
 
 def conclude(
-    graph: Graph, users: NumericsProfile, seen: Seen, progress: Progress | None = None, notes: tuple[str, ...] = (),
-    *, judge_all: bool = False,
+    graph: Graph,
+    users: NumericsProfile,
+    seen: Seen,
+    progress: Progress | None = None,
+    notes: tuple[str, ...] = (),
+    *,
+    judge_all: bool = False,
 ) -> Explanation:
     """The explanation of what was seen; ``judge_all`` looks into layers too that the user's simulation gets right."""
     made = _made_by(graph, users, seen)
     if made is None:
         raise FxsimError(f"{graph.name}: numerics {users.name!r} is no engine's arithmetic, which explain needs")
     findings = []
-    for n, node in enumerate(graph.nodes):
+    for n in range(len(graph.nodes)):
         findings.append(_finding(graph, users, seen, made, n, judge_all=judge_all))
         if progress is not None:
             progress(n + 1)

@@ -40,7 +40,11 @@ class Effect:
 
 
 def effects(
-    graph: Graph, users: NumericsProfile, device: NumericsProfile, layers: Sequence[int], inputs: Any  # noqa: ANN401
+    graph: Graph,
+    users: NumericsProfile,
+    device: NumericsProfile,
+    layers: Sequence[int],
+    inputs: Any,  # noqa: ANN401
 ) -> tuple[Effect, ...]:
     """The effect of each of ``layers`` alone, and of all of them together.
 
@@ -56,7 +60,9 @@ def effects(
     """
     mine, theirs = plan_of(graph, users), plan_of(graph, device)
     if not isinstance(mine, Plan) or not isinstance(theirs, Plan):
-        raise FxsimError(f"{graph.name}: effects are of two engines' arithmetics; got {users.name!r} and {device.name!r}")
+        raise FxsimError(
+            f"{graph.name}: effects are of two engines' arithmetics; got {users.name!r} and {device.name!r}"
+        )
     batch = make_batch(graph, inputs)
     known = [s.node.index for s in mine.steps]
     unknown = set(layers) - set(known)
@@ -69,7 +75,9 @@ def effects(
 
 def _mixed(mine: Plan, theirs: Plan, of: Sequence[int]) -> Plan:
     """The plan whose layers ``of`` compute as the other plan's do."""
-    return replace(mine, steps=tuple(b if a.node.index in of else a for a, b in zip(mine.steps, theirs.steps, strict=True)))
+    return replace(
+        mine, steps=tuple(b if a.node.index in of else a for a, b in zip(mine.steps, theirs.steps, strict=True))
+    )
 
 
 def _values(plan: Plan, batch: Batch) -> dict[int, Array]:
@@ -82,7 +90,7 @@ def _effect(plan: Plan, count: int, usual: dict[int, Array], changed: dict[int, 
     apart = {i: np.abs(lsb(usual[i], changed[i])) for i in usual}
     most = {i: int(d.max(initial=0)) for i, d in apart.items()}
     here = [i for s in plan.steps if s.node.index in of for i in s.outputs]
-    grows = []
+    grows, ops = [], {s.node.index: s.node.op for s in plan.steps}
     for s in plan.steps:
         ins = max((most.get(plan.views.get(i, i), 0) for i in s.inputs), default=0)
         if s.node.index not in of and ins and max(most[i] for i in s.outputs if i in most) > AMPLIFIES * ins:
@@ -90,9 +98,8 @@ def _effect(plan: Plan, count: int, usual: dict[int, Array], changed: dict[int, 
     first = usual[graph.outputs[0]], changed[graph.outputs[0]]
     tops = [v.reshape(count, -1).argmax(axis=1) for v in first]
     return Effect(
-        of[0] if len(of) == 1 else -1, next(s.node.op for s in plan.steps if s.node.index == of[0]) if len(of) == 1 else "all",
+        of[0] if len(of) == 1 else -1, ops[of[0]] if len(of) == 1 else "all",
         sum(int(np.count_nonzero(apart[i])) for i in here), max(most[i] for i in here),
         sum(int(np.count_nonzero(apart[i])) for i in graph.outputs), max(most[i] for i in graph.outputs),
         int(np.count_nonzero(tops[0] != tops[1])), count, tuple(grows),
     )  # fmt: skip
-

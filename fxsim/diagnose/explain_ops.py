@@ -37,8 +37,9 @@ def search(case: Case, users: OpNumerics, bases: dict[OpNumerics, list[str]]) ->
     for count in (1, 2):
         for settings in dict.fromkeys(_off([s for _, s in nearest[:NEAR]], axes, count)):
             if settings not in missed:
-                missed[settings] = m = _misses(case, settings, whole=False)
-                if m == 0:
+                some = _misses(case, settings, whole=False)
+                missed[settings] = some if some is not None else case.elements
+                if some == 0:
                     found[settings] = Member(settings, count)
         if found:
             break
@@ -87,7 +88,8 @@ class Tried:
 
     def __post_init__(self) -> None:
         """Runs every member."""
-        self._given, self.proved = _drawn(self.case)
+        drawn, self.proved = _drawn(self.case)
+        self._given = [*self.case.inputs, *drawn]
         by: dict[tuple[bytes, ...], Kind] = {}
         for member in self.members:
             by.setdefault(self._made(member.settings), Kind([])).members.append(member)

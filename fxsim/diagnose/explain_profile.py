@@ -29,8 +29,8 @@ def found_profile(graph: Graph, users: NumericsProfile, findings: "Sequence[Find
     votes: dict[tuple[str, bool], Counter[OpNumerics]] = {}
     for f in findings:
         if f.members:
-            key = _key(graph, nodes[f.layer], users)
-            votes.setdefault(key, Counter()).update(dict.fromkeys((m.settings for m in f.members), 1))
+            place = _key(graph, nodes[f.layer], users)
+            votes.setdefault(place, Counter()).update(dict.fromkeys((m.settings for m in f.members), 1))
     for (key, by_delegate), votes_of in votes.items():
         (delegated if by_delegate else ops)[key] = votes_of.most_common(1)[0][0]
     delegate = msgspec.structs.replace(users.delegate, ops=delegated) if users.delegate else None
@@ -64,7 +64,9 @@ def text(profile: NumericsProfile) -> str:
     """The TOML of a profile: a shipped one by its name, any other in full."""
     if profile.name in list_numerics():
         return f'base = "{profile.name}"\nname = "{profile.name}"\n'
-    lines = [f"{f} = {json.dumps(getattr(profile, f))}" for f in ("name", "description", "rewrite") if getattr(profile, f)]
+    lines = [
+        f"{f} = {json.dumps(getattr(profile, f))}" for f in ("name", "description", "rewrite") if getattr(profile, f)
+    ]
     if profile.only:
         lines.append(f"only = {json.dumps(profile.only)}")
     lines += [f"{flag} = true" for flag in ("symmetric", "any_bits") if getattr(profile, flag)]
@@ -82,7 +84,11 @@ def _ops(lines: list[str], where: str, ops: dict[str, OpNumerics], general: OpNu
     for key, settings in sorted(ops.items()):
         under = ops.get(key.partition(":")[0], general) if ":" in key else general
         lines += ["", f"[{where}.{json.dumps(key)}]"]
-        lines += [f"{part} = {_inline(struct)}" for part in PARTS if (struct := changed(getattr(settings, part), getattr(under, part)))]
+        lines += [
+            f"{part} = {_inline(struct)}"
+            for part in PARTS
+            if (struct := changed(getattr(settings, part), getattr(under, part)))
+        ]
         if settings.variant != under.variant:
             lines.append(f"variant = {json.dumps(settings.variant)}")
 
@@ -90,7 +96,9 @@ def _ops(lines: list[str], where: str, ops: dict[str, OpNumerics], general: OpNu
 def changed(struct: msgspec.Struct, other: msgspec.Struct | None = None) -> dict[str, Any]:
     """The fields that are not as in ``other``, by default as at first."""
     base = type(struct)() if other is None else other
-    return {f.name: v for f in msgspec.structs.fields(struct) if (v := getattr(struct, f.name)) != getattr(base, f.name)}
+    return {
+        f.name: v for f in msgspec.structs.fields(struct) if (v := getattr(struct, f.name)) != getattr(base, f.name)
+    }
 
 
 def _table(lines: list[str], name: str, fields: dict[str, Any]) -> None:

@@ -247,7 +247,8 @@ class Search:
     def _confirmed(self, found: list[Member], sums: list[Sums]) -> tuple[list[Member], int]:
         """The members that are right on every element, one for each behaviour; and the ties that the first one met."""
         ways = {m.behaviour[1]: self.ways.of(m.settings) for m in found}
-        usual, kept, ties, span = sums[0], {}, 0, None
+        usual, ties, span = sums[0], 0, None
+        kept: dict[tuple[Any, ...], Member] = {}
         plain = self._whole(usual)
         right: dict[Any, bool] = {}
         for of in sums:

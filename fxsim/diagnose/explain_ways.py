@@ -66,6 +66,12 @@ class Way:
         """How what lies beyond the last full block is requantized."""
         return replace(self, rounding=self.tail, lanes=0)
 
+    def tail_channels(self, layer: Layer) -> range:
+        """The channels in which elements lie beyond the last full block."""
+        g = layer.geometry
+        rest = g.outputs % self.lanes if self.over_elements and self.lanes else 0
+        return range(max(0, g.out_c - rest), g.out_c)
+
     def _beyond(self, channels: int, flat: Array, size: int) -> Array | None:
         """What lies beyond the last full block of lanes, ``(rows or 1, channels)``; None where nothing does."""
         over = size if self.over_elements else channels

@@ -115,7 +115,7 @@ VARIANTS = {
     "SOFTMAX": ("fixed_point", "float_table"),
     "LOGISTIC": ("float_table", "fixed_point", "float32_table"),
     "TANH": ("float_table", "fixed_point", "float32_table"),
-    "QLinearAdd": ("folded", "dequantized"),
+    "QLinearAdd": ("folded", "folded_apart", "dequantized"),
 }
 """op -> variants that are tried on it, besides those of the shipped profiles"""
 
@@ -221,6 +221,7 @@ PHRASES: dict[tuple[str, str], dict[Any, str] | str] = {
         "whole_window": "divides by the whole window, padding too",
         "reciprocal": "multiplies by a reciprocal",
         "folded": "zero points folded into one constant",
+        "folded_apart": "zero points folded into one constant, products rounded on their own",
         "dequantized": "dequantizes each input first",
     },
 }

@@ -99,7 +99,7 @@ def reproduce(trace: Trace, dump: Dump, layer: int | None = None) -> Reproducer:
         made = next(iter(simulate(case, x, trace.plan.numerics).outputs.values()))
         if np.array_equal(made, got):  # what rounds by position needs its neighbours
             return Reproducer(case, x, expected, got, trace.plan.numerics.name, layer, node.op, where, cropped=True)
-    case = _alone(graph, node)
+    case = alone(graph, node)
     x = {case.tensors[i].name: v for i, v in zip(case.inputs, given.values(), strict=True)}
     return Reproducer(case, x, device[n], ours[n], trace.plan.numerics.name, layer, node.op, where, cropped=False)
 
@@ -109,7 +109,7 @@ def _held(trace: Trace, theirs: Mapping[int, Array], i: int) -> int:
     return i if i in theirs else getattr(trace.plan, "views", {}).get(i, i)
 
 
-def _alone(graph: Graph, node: Node) -> Graph:
+def alone(graph: Graph, node: Node) -> Graph:
     """The layer as a network of its own."""
     order = [i for i in dict.fromkeys((*node.inputs, *node.outputs)) if i != ABSENT]
     at = {old: new for new, old in enumerate(order)} | {ABSENT: ABSENT}

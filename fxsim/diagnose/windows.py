@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from msgspec.structs import replace as _named
 
 from fxsim.arith.overflow import highest, lowest
@@ -30,7 +29,11 @@ def spans(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     low, high = (v - layer.x_zero for v in layer.input_range)
     low, high = min(low, 0), max(high, 0)
     flat, bias = layer.weight.reshape(-1, layer.weight.shape[-1]).astype(np.int64), layer.bias.astype(np.int64)
-    least, most = np.minimum(flat * low, flat * high).sum(axis=0), np.maximum(flat * low, flat * high).sum(axis=0)
+    shift = layer.accumulator.product_shift
+    least, most = (
+        (v >> shift).sum(axis=0) for v in (np.minimum(flat * low, flat * high), np.maximum(flat * low, flat * high))
+    )
+    least, most = least - (len(flat) if shift else 0), most + (len(flat) if shift else 0)  # whatever the rounding
     return np.minimum(least, least + bias), np.maximum(most, most + bias)
 
 

@@ -13,19 +13,20 @@ from fxsim.errors import OutputError, listed
 from fxsim.files import atomic_write
 from fxsim.model.graph import Graph
 
-Style = Literal["qdq", "qoperator"]
+Style = Literal["qdq", "qoperator", "qdq-int4"]
 Writer = Callable[[Graph, Path, Style], Mapping[Path, bytes]]
 """graph, the path asked for, style of quantized ONNX -> the files and their bytes"""
 WRITERS: dict[str, str] = {".tflite": "tflite", ".onnx": "onnx", ".h": "header", ".bin": "binary"}
 """suffix -> the module of this package whose ``files`` is the :data:`Writer`"""
-STYLES: tuple[Style, ...] = ("qdq", "qoperator")
+STYLES: tuple[Style, ...] = ("qdq", "qoperator", "qdq-int4")
 
 
 def export(graph: Graph, path: str | os.PathLike[str], *, style: Style = "qdq") -> Path:
     """The network as a file that others load: ``.tflite``, ``.onnx``, a C header ``.h``, or packed weights ``.bin``.
 
     ``style`` speaks of quantized ``.onnx`` files only: pairs of QuantizeLinear and DequantizeLinear around float layers
-    (``qdq``), or quantized operators (``qoperator``). A ``.bin`` comes with a manifest of the same name, ``.json``. A graph
+    (``qdq``), quantized operators (``qoperator``), or pairs with weights of 4 bits packed (``qdq-int4``), whose layers ONNX
+    Runtime computes in float32. A ``.bin`` comes with a manifest of the same name, ``.json``. A graph
     of the other dialect is converted first (:mod:`fxsim.convert`).
 
     Raises:

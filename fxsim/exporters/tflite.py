@@ -173,7 +173,7 @@ class _File:
         try:
             if isinstance(node.attributes, Unread):
                 raise UnsupportedOp(node.attributes.reason)
-            custom = custom_options(node.op, node.attributes) if node.op in CUSTOM else None
+            custom = custom_options(node.op, node.attributes, need(outputs[0], "output")) if node.op in CUSTOM else None
             if custom is None and not hasattr(tflite.BuiltinOperator, node.op):
                 raise ModelError("is no op of TensorFlow Lite")
             table, options = (None, 0) if custom is not None else self._options(node, inputs, outputs)

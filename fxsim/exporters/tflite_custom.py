@@ -1,4 +1,8 @@
-"""The options of custom operators as flexbuffers that name their values: what ``importers/tflite_custom.py`` reads."""
+"""The options of custom operators as flexbuffers that name their values: what ``importers/tflite_custom.py`` reads.
+
+TensorFlow Lite for Microcontrollers finds the options of the audio ops by position among the sorted names, so that each op
+bears all of them, those too that its tensors say.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +11,7 @@ import tflite
 from flatbuffers import flexbuffers
 
 from fxsim.importers.tflite_options import ACTIVATIONS, PADDINGS
+from fxsim.model.graph import Tensor
 from fxsim.model.ops.base import Attributes
 
 Fields = dict[str, int]
@@ -25,7 +30,7 @@ def _window(a: Any) -> Fields:
     return {"stride_height": a.stride_h, "stride_width": a.stride_w, "padding": _code(PADDINGS, a.padding)}
 
 
-def _binary_conv(a: Any) -> Fields:
+def _binary_conv(a: Any, y: Tensor) -> Fields:
     return {
         **_window(a),
         "fused_activation_function": _code(ACTIVATIONS, a.activation),
@@ -36,11 +41,11 @@ def _binary_conv(a: Any) -> Fields:
     }
 
 
-def _fft(a: Any) -> Fields:
+def _fft(a: Any, y: Tensor) -> Fields:
     return {"fft_length": a.length, "T": _ELEMENTS[a.element]}
 
 
-def _stacker(a: Any) -> Fields:
+def _stacker(a: Any, y: Tensor) -> Fields:
     return {
         "num_channels": a.channels,
         "stacker_left_context": a.left,
@@ -49,8 +54,9 @@ def _stacker(a: Any) -> Fields:
     }
 
 
-def _subtraction(a: Any) -> Fields:
+def _subtraction(a: Any, y: Tensor) -> Fields:
     return {
+        "num_channels": y.shape[-1] if y.shape else 1,
         "smoothing": a.smoothing[0],
         "alternate_smoothing": a.smoothing[1],
         "one_minus_smoothing": a.one_minus_smoothing[0],
@@ -62,29 +68,29 @@ def _subtraction(a: Any) -> Fields:
     }
 
 
-CUSTOM: dict[str, Callable[[Any], Fields]] = {
-    "LceQuantize": lambda a: {},
-    "LceDequantize": lambda a: {},
+CUSTOM: dict[str, Callable[[Any, Tensor], Fields]] = {
+    "LceQuantize": lambda a, y: {},
+    "LceDequantize": lambda a, y: {},
     "LceBconv2d": _binary_conv,
-    "LceBMaxPool2d": lambda a: {**_window(a), "filter_height": a.kernel_h, "filter_width": a.kernel_w},
-    "SignalWindow": lambda a: {"shift": a.bits},
-    "SignalFftAutoScale": lambda a: {},
+    "LceBMaxPool2d": lambda a, y: {**_window(a), "filter_height": a.kernel_h, "filter_width": a.kernel_w},
+    "SignalWindow": lambda a, y: {"shift": a.bits},
+    "SignalFftAutoScale": lambda a, y: {},
     "SignalRfft": _fft,
     "SignalIrfft": _fft,
-    "SignalFramer": lambda a: {"frame_size": a.size, "frame_step": a.step, "prefill": a.prefill},
-    "SignalOverlapAdd": lambda a: {"frame_step": a.n},
-    "SignalDelay": lambda a: {"delay_length": a.n},
+    "SignalFramer": lambda a, y: {"frame_size": a.size, "frame_step": a.step, "prefill": a.prefill},
+    "SignalOverlapAdd": lambda a, y: {"T": _ELEMENTS[y.qtype.name], "frame_step": a.n},
+    "SignalDelay": lambda a, y: {"delay_length": a.n},
     "SignalStacker": _stacker,
-    "SignalEnergy": lambda a: {"start_index": a.start, "end_index": a.end},
-    "SignalFilterBank": lambda a: {"num_channels": a.n},
-    "SignalFilterBankSquareRoot": lambda a: {},
+    "SignalEnergy": lambda a, y: {"start_index": a.start, "end_index": a.end},
+    "SignalFilterBank": lambda a, y: {"num_channels": a.n},
+    "SignalFilterBankSquareRoot": lambda a, y: {},
     "SignalFilterBankSpectralSubtraction": _subtraction,
-    "SignalFilterBankLog": lambda a: {"output_scale": a.scale, "input_correction_bits": a.correction_bits},
-    "SignalPCAN": lambda a: {"snr_shift": a.bits},
+    "SignalFilterBankLog": lambda a, y: {"output_scale": a.scale, "input_correction_bits": a.correction_bits},
+    "SignalPCAN": lambda a, y: {"snr_shift": a.bits},
 }
-"""custom code -> its options by name"""
+"""custom code -> its options by name, from its attributes and its first output"""
 
 
-def custom_options(op: str, attributes: Attributes) -> bytes:
+def custom_options(op: str, attributes: Attributes, output: Tensor) -> bytes:
     """The flexbuffer of a custom op's options."""
-    return bytes(flexbuffers.Dumps(CUSTOM[op](attributes)))
+    return bytes(flexbuffers.Dumps(CUSTOM[op](attributes, output)))

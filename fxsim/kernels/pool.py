@@ -24,8 +24,8 @@ def average(rounding: str, division: str = "exact", whole: bool = False, overflo
     """``f(x, window, low, high, out)``: the sum divided by the number of cells inside the image, rounded.
 
     ``whole`` divides by all the cells of the window instead. With an ``overflow`` policy of :data:`POLICIES`, ``window`` has
-    a seventh entry, the bits of the register in which the sum overflows so at every step. With ``ties_away`` it is ``(sum +- n / 2) / n`` in C, as TFLite and CMSIS-NN compute. ``division`` is one of
-    :data:`DIVISIONS`.
+    a seventh entry, the bits of the register in which the sum overflows so at every step. With ``ties_away`` it is
+    ``(sum +- n / 2) / n`` in C, as TFLite and CMSIS-NN compute. ``division`` is one of :data:`DIVISIONS`.
 
     Source: tflite/kernels/internal/reference/integer_ops/pooling.h @ LiteRT 2.3.0.
     """

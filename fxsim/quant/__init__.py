@@ -8,13 +8,13 @@ import numpy as np
 
 from fxsim.errors import FxsimError, UnsupportedOp
 from fxsim.model.graph import Graph
-from fxsim.numerics import NumericsProfile
+from fxsim.numerics import NumericsProfile, load_numerics
 from fxsim.quant.calibration import Calibration, Progress, calibrate
 from fxsim.quant.correct import correct_biases, round_adaptively, with_biases
 from fxsim.quant.decide import decide
 from fxsim.quant.equalize import equalize
 from fxsim.quant.quantizers import to_integers
-from fxsim.quant.realize import Io, bias_form, realize
+from fxsim.quant.realize import FloatWeights, Io, bias_form, realize
 from fxsim.quant.rules import bias_of, weighted
 from fxsim.quant.scheme import SCHEMES, Scheme, scheme_of
 from fxsim.sim.support import unsupported
@@ -34,8 +34,6 @@ def prepared(model: Graph, scheme: str | Scheme = "int8", overrides: Mapping[int
     chosen = scheme_of(scheme, overrides)
     graph = _float_graph(model)
     chosen.check(graph)
-    if "bias" in chosen.corrections:
-        graph = with_biases(graph)
     return equalize(graph) if "equalize" in chosen.corrections else graph
 
 
@@ -91,13 +89,15 @@ def quantize(
         seen = calibrate(graph, calibration, state=state, progress=progress)
     if seen is not None:
         seen.hold(graph)
+    if "bias" in chosen.corrections:
+        graph = with_biases(graph)  # its tensors come behind those that were seen
     choice = decide(graph, seen if chosen.activations == "static" else None, chosen)
     if "adaround" in chosen.corrections:
         round_adaptively(graph, calibration, choice, chosen)
     if "bias" in chosen.corrections:
         graph = correct_biases(graph, calibration, choice)
     constants = choice.constants | _narrow_biases(graph, chosen, choice)
-    weights = "dynamic" if chosen.activations == "dynamic" else "dequantized"
+    weights: FloatWeights = "dynamic" if chosen.activations == "dynamic" else "dequantized"
     result = realize(graph, choice.decisions, constants, io, weights, choice.stay_float)
     if numerics is not None:
         _hold(result, numerics)
@@ -127,11 +127,12 @@ def _hold(graph: Graph, numerics: str | os.PathLike[str] | NumericsProfile) -> N
     Raises:
         UnsupportedOp: if it cannot run it.
     """
-    gaps = unsupported(graph, numerics)
+    profile = load_numerics(numerics)
+    gaps = unsupported(graph, profile)
     if gaps:
         g = gaps[0]
         more = f", and {len(gaps) - 1} more layers" if len(gaps) > 1 else ""
-        name = numerics.name if isinstance(numerics, NumericsProfile) else os.fspath(numerics)
+        name = profile.name
         raise UnsupportedOp(
             f"{graph.name}: numerics {name!r} cannot run layer {g.layer} {g.op} {g.name!r} so: {g.reason}{more}; "
             "numerics 'generic' runs 1 to 16 bits"

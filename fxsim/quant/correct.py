@@ -127,7 +127,7 @@ def round_adaptively(graph: Graph, data: Any, choice: Choice, scheme: Scheme) ->
         (n, w, i) for n, w, i in _weights(graph, choice) if choice.levels[i].size and _window(graph, n) and scheme.of(n)
     ]
     while layers:
-        room, now = GRAM_BYTES, []
+        room, now = GRAM_BYTES, layers[:0]
         while layers and (not now or _gram_bytes(graph, layers[0][0]) <= room):
             room -= _gram_bytes(graph, layers[0][0])
             now.append(layers.pop(0))

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fxsim.model.graph import Graph, Node
+from fxsim.model.ops.conv import WEIGHT_AXES
 from fxsim.quant.rules import Weighted, bias_of, weighted
 
 ROUNDS = 20
@@ -75,7 +76,9 @@ def _takes(graph: Graph, node: Node) -> int:
 
 
 def _input_axis(node: Node) -> int:
-    return 3 if node.op in ("CONV_2D", "DEPTHWISE_CONV_2D") else 1
+    """The weight's axis of input channels, which is that of the output in depthwise layers."""
+    output, source = WEIGHT_AXES[node.op]
+    return output if source is None else source
 
 
 def _balance(graph: Graph, a: Node, b: Node, data: dict[int, Reals]) -> float:

@@ -65,7 +65,7 @@ class Observer:
     def centres(self) -> Reals:
         """The middle of each bin."""
         width = 2 * self.reach / BINS
-        return (np.arange(BINS) + 0.5) * width - self.reach
+        return np.asarray((np.arange(BINS) + 0.5) * width - self.reach, np.float64)
 
     def state(self) -> tuple[Array, Array]:
         """``(reals, counts)``: all there is to save."""

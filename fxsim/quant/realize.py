@@ -33,6 +33,7 @@ from fxsim.quant.rules import (
 
 __all__ = ["Decision", "integer_layers", "realize", "settle"]
 Io = Literal["float32", "integer"]
+FloatWeights = Literal["dynamic", "dequantized"]
 
 
 def integer_layers(graph: Graph, decisions: Decisions, stay_float: Collection[int] = ()) -> frozenset[int]:
@@ -52,7 +53,7 @@ def _is_integer(graph: Graph, node: Node, decisions: Decisions) -> bool:
 
 def realize(
     graph: Graph, decisions: Decisions, constants: Mapping[int, npt.ArrayLike] | None = None, io: Io = "float32",
-    float_weights: Literal["dynamic", "dequantized"] = "dynamic", stay_float: Collection[int] = (),
+    float_weights: FloatWeights = "dynamic", stay_float: Collection[int] = (),
 ) -> Graph:  # fmt: skip
     """The graph in which every decided tensor holds ``round(x / scale) + zero_point``, biases ``round(b / (sx * sw))``.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fxsim.arith.multiplier import float32
 from fxsim.model.graph import ABSENT, Encoding, Graph, Node, Tensor
 from fxsim.model.ops import OPS
+from fxsim.model.ops.conv import WEIGHT_AXES
 from fxsim.model.qtype import QType, QuantParams
 
 
@@ -43,12 +44,8 @@ class Weighted:
     """the engines take float data with integer weights"""
 
 
-WEIGHTED = {
-    "CONV_2D": Weighted(0, 1, 2, 0),
-    "DEPTHWISE_CONV_2D": Weighted(0, 1, 2, 3),
-    "FULLY_CONNECTED": Weighted(0, 1, 2, 0),
-    "TRANSPOSE_CONV": Weighted(2, 1, 3, 0, hybrid=False),
-}
+_PLACES = {op: (0, 1, 2) for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")} | {"TRANSPOSE_CONV": (2, 1, 3)}
+WEIGHTED = {op: Weighted(*at, WEIGHT_AXES[op][0], hybrid=op != "TRANSPOSE_CONV") for op, at in _PLACES.items()}
 """the ops whose constants are weights and biases"""
 KEEP = frozenset(
     "MAX_POOL_2D AVERAGE_POOL_2D RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE PAD PADV2 MIRROR_PAD SLICE STRIDED_SLICE SPLIT "

@@ -40,7 +40,7 @@ class Scheme:
     """``static``: calibrated; ``dynamic``: float, quantized at run time by layers with integer weights; ``float``: only
     weights are stored as integers"""
     calibration: str = "min_max"
-    percent: float = 99.99
+    percent: float = 99.998
     """of all values, for the calibration ``percentile``"""
     codebook: Codebook = "uniform"
     """what the weights' ``2**weight_bits`` values are"""
@@ -141,14 +141,13 @@ def _among(what: str, got: object, allowed: Any) -> None:  # noqa: ANN401
         raise FxsimError(f"Scheme: {what} is {got!r}; allowed: {listed(allowed)}")
 
 
-_INT16 = {"activation_bits": 16, "activations_symmetric": True}
 SCHEMES: dict[str, Scheme] = {
     "int8": Scheme(),
     "int8-per-tensor": Scheme(granularity="tensor"),
     "int8-pow2": Scheme(granularity="tensor", power_of_two=True, activations_symmetric=True),
     "uint8": Scheme(granularity="tensor", signed=False, weights_symmetric=False),
-    "int16": Scheme(weight_bits=16, **_INT16),
-    "int16x8": Scheme(**_INT16),
+    "int16": Scheme(weight_bits=16, activation_bits=16, activations_symmetric=True),
+    "int16x8": Scheme(activation_bits=16, activations_symmetric=True),
     "int4": Scheme(weight_bits=4),
     "w4a4": Scheme(weight_bits=4, activation_bits=4, calibration="mse"),
     "int2": Scheme(weight_bits=2, narrow_range=False),

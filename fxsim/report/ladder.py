@@ -42,7 +42,7 @@ def draw(ladder: "Ladder") -> "Figure":
         ax.bar_label(bars, [f"{100 * r.accuracy:.1f}" for r in rows], fontsize=7, padding=1)
     ax.set_xticks(range(len(names)), names)
     ax.set_ylabel("accuracy, %")
-    ax.set_ylim(0, 112)
+    ax.set_ylim(0, 130)
     ax.legend(title="repair", fontsize=8, title_fontsize=8, ncols=len(repairs), loc="upper right")
     ax.set_title(f"{_plain(ladder.model)} on {ladder.target}: {ladder.examples:,} examples", loc="left", fontsize=11)
     for ax, (field, label, units, factor) in zip(bottom.subplots(1, 3, sharey=True), RESOURCES, strict=True):

@@ -71,7 +71,9 @@ def quantized(graph: "Graph", title: str) -> Table:
             held = f"{w.encoding.bits} bits, {w.encoding.name}" if w.encoding else w.qtype.name
             scales = 0 if w.quant is None else len(w.quant.scale)
             kinds = f"{data[0].qtype.name} -> {graph.tensors[node.outputs[0]].qtype.name}"
-            rows.append([node.index, node.op, short_name(node.name), held, scales, sum(t.nbytes for t in weights), kinds])
+            rows.append(
+                [node.index, node.op, short_name(node.name), held, scales, sum(t.nbytes for t in weights), kinds]
+            )
     sides: dict[str, Justify] = {"layer": "right", "op": "left", "name": "left", "weights": "left"}
     return table(title, {**sides, "scales": "right", "bytes": "right", "data": "left"}, rows)
 
@@ -105,7 +107,9 @@ def comparison(title: str, result: "Comparison") -> Table:
         bias = f"{r.bias_lsb:+.2g}" if r.mismatches else ""
         first = "" if r.first_index is None else list(r.first_index)
         tensor = f"{r.tensor} {short_name(r.name)}"
-        rows.append([layer, op, tensor, f"{r.elements:,}", f"{r.exact:.4%}", histogram(r.histogram), bias, first, r.where])
+        rows.append(
+            [layer, op, tensor, f"{r.elements:,}", f"{r.exact:.4%}", histogram(r.histogram), bias, first, r.where]
+        )
     columns: dict[str, Justify] = {
         "layer": "right",
         "op": "left",
@@ -124,19 +128,18 @@ def comparison(title: str, result: "Comparison") -> Table:
 def explanation(result: "Explanation", name: str) -> Table:
     """A row for each layer that the dump speaks of."""
     rows = [
-        [r.layer, r.op, r.status, f"{r.elements:,}", f"{r.mismatches:,}", r.settings or "", ", ".join(r.profiles), r.words]
+        [r.layer, r.op, r.status, f"{r.elements:,}", f"{r.mismatches:,}", r.settings or "", len(r.profiles) or ""]
         for f in result.findings
         if (r := f.row()).status != "not in the dump"
     ]
     columns: dict[str, Justify] = {
         "layer": "right",
         "op": "left",
-        "": "left",
+        "status": "left",
         "elements": "right",
         "differ": "right",
         "settings": "right",
-        "profiles": "left",
-        "words": "left",
+        "profiles": "right",
     }
     return table(f"{name} against {result.users.name}", columns, rows)
 

@@ -47,7 +47,9 @@ def read_on(image: Array, beyond: tuple[int, int]) -> Array:
     n, h, w, c = image.shape
     memory = np.concatenate([image.reshape(n, -1), np.zeros((n, (beyond[0] * w + beyond[1]) * c), image.dtype)], axis=1)
     size = w + beyond[1]
-    return np.stack([memory[:, y * w * c : (y * w + size) * c].reshape(n, size, c) for y in range(h + beyond[0])], axis=1)
+    return np.stack(
+        [memory[:, y * w * c : (y * w + size) * c].reshape(n, size, c) for y in range(h + beyond[0])], axis=1
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,9 @@ class Layer:
             if self.zero_point == "before":
                 seen = parts(self.scheme, rows[below, of], Scales(s.q[of], s.shift[of], s.real[of]))
                 if seen is None:
-                    raise UnsupportedOp(f"with scheme {self.scheme!r} the zero point cannot come before the rounding here")
+                    raise UnsupportedOp(
+                        f"with scheme {self.scheme!r} the zero point cannot come before the rounding here"
+                    )
                 y[...] = np.clip(rounded(seen, rounding, self.zero, before=True), *clamp)
                 return
             f = requantize(self.scheme, rounding, self.saturating)

@@ -70,8 +70,8 @@ def _quantized(site: Site, scale_at: int, zero_at: int, alpha: float = 1.0) -> B
     y_scale, y_zero = pair(site, scale_at, zero_at)
     scale_tensor = site.input(place.weight_scale)
     w_scales = numbers(site, place.weight_scale, scale_tensor.elements)
-    factors = tuple(numerators(float(x_scale), w_scales, alpha)), float(y_scale)
-    scales = make_scales(site, *factors, n)
+    ratio = tuple(numerators(float(x_scale), w_scales, alpha)), float(y_scale)
+    scales = make_scales(site, *ratio, n)
     bias_tensor = site.optional(place.bias)
     bias = np.zeros(n, np.int32)
     if bias_tensor is not None:
@@ -88,7 +88,7 @@ def _quantized(site: Site, scale_at: int, zero_at: int, alpha: float = 1.0) -> B
     pad = (0, 0, 0, 0)
     return static_layer(
         site, g, pad, x, x_zero, weight, bias, scales, y_zero,
-        channels_first=False, transposed=flipped, factors=factors,
+        channels_first=False, transposed=flipped, factors=ratio,
     )  # fmt: skip
 
 

@@ -133,7 +133,8 @@ def qlinear_add(site: Site) -> Bound:
 
     ``ratio = scale / y_scale``; all in float32, each product fused with its addition, ``b`` first. Where one operand is
     a single value along the innermost axes, its product goes into ``c``. Variant ``dequantized``: as ONNX defines it,
-    ``round((a_scale * (a - a_zero) + b_scale * (b - b_zero)) / y_scale) + y_zero`` in float32, step by step.
+    ``round((a_scale * (a - a_zero) + b_scale * (b - b_zero)) / y_scale) + y_zero`` in float32, step by step. Variant
+    ``folded_apart``: as the engine without fused multiply-add, each product rounded on its own.
 
     Source: onnxruntime/core/mlas/lib/intrinsics/avx2/qladd_avx2.cpp @ ONNX Runtime 1.31.
     """
@@ -151,8 +152,14 @@ def qlinear_add(site: Site) -> Bound:
         real = a_scale * (a - zeros[0]) + b_scale * (b - zeros[1])
         return [to_type(out.qtype, rounded(rule, real / y_scale), y_zero)]
 
-    if site.variant("folded", "dequantized") == "dequantized":
-        return bound(site, stepwise)
+    def apart(values: Values) -> list[Array]:
+        a, b = (value(values, i).astype(np.float32) for i in ((3, 0) if swapped else (0, 3)))
+        c = np.float32(y_zero) - (a_ratio * np.float32(a_zero) + b_ratio * np.float32(b_zero))
+        return [to_type(out.qtype, rounded(rule, (c + b_ratio * b) + a_ratio * a))]
+
+    other = {"dequantized": stepwise, "folded_apart": apart}.get(site.variant("folded", "dequantized", "folded_apart"))
+    if other is not None:
+        return bound(site, other)
 
     def run(values: Values) -> list[Array]:
         a, b = (value(values, i).astype(np.float32) for i in ((3, 0) if swapped else (0, 3)))

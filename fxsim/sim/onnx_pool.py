@@ -83,13 +83,15 @@ def average_pool(site: Site) -> Bound:
 def qlinear_average_pool(site: Site) -> Bound:
     """``y = clamp(round(mean(x_scale * (x - x_zero)) / y_scale + y_zero))``, all in float32.
 
-    The zero point is added before rounding.
+    The zero point is added before rounding. A window that is the whole image is a global pool, and rounded as such.
 
     Source: onnxruntime/contrib_ops/cpu/quantization/qlinear_pool.cc @ ONNX Runtime 1.31.
     """
     attrs = site.node.attributes
     assert isinstance(attrs, OnnxPool)
     g, pad, counts = _average(site)
+    if (g.kernel_h, g.kernel_w, *pad) == (g.in_h, g.in_w, 0, 0, 0, 0):
+        return _whole_image(site, g.batch, g.in_c, g.in_h * g.in_w, channels_last=False)
     if attrs.count_include_pad:  # cells beyond the padding, where ceil_mode lets a window end, count too
         counts = np.full_like(counts, g.kernel_h * g.kernel_w)
     (x_scale, x_zero), (y_scale, y_zero) = pair(site, 1, 2), pair(site, 3, 4)
@@ -108,17 +110,22 @@ def qlinear_global_average_pool(site: Site) -> Bound:
 
     Source: onnxruntime/core/mlas/lib/qlgavgpool.cpp @ ONNX Runtime 1.31.
     """
-    attrs, out = site.node.attributes, site.outputs[0]
+    attrs = site.node.attributes
     assert isinstance(attrs, GlobalPool)
     batch, channels, cells, _ = global_sizes(list(site.inputs), attrs)
+    return _whole_image(site, batch, channels, cells, channels_last=attrs.channels_last)
+
+
+def _whole_image(site: Site, batch: int, channels: int, cells: int, *, channels_last: bool) -> Bound:
     (x_scale, x_zero), (y_scale, y_zero) = pair(site, 1, 2), pair(site, 3, 4)
+    out = site.outputs[0]
     r = site.numerics.requantize
     scales = make_scales(site, [(float(x_scale),)], float(y_scale * np.float32(cells)))
     kernel = requantize(r.scheme, r.rounding, True)
-    axis = 1 if attrs.channels_last else 2
+    axis = 1 if channels_last else 2
 
     def run(values: Values) -> list[Array]:
-        sizes = (batch, cells, channels) if attrs.channels_last else (batch, channels, cells)
+        sizes = (batch, cells, channels) if channels_last else (batch, channels, cells)
         total = value(values, 0).reshape(sizes).astype(np.int64).sum(axis=axis) - cells * x_zero
         made = np.empty((total.size, 1), out.qtype.dtype)
         flat = total.astype(np.int32).reshape(-1, 1)

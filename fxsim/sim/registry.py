@@ -180,5 +180,7 @@ def bind_alone(graph: Graph, node: Node, settings: OpNumerics, name: str = "") -
         UnsupportedOp, ProfileError: as :func:`bind`.
     """
     if settings.operands != Operands() and node.op not in WITH_OPERANDS:
-        raise ProfileError(f"profile {name!r}: operands of {node.op} are set; allowed for {listed(sorted(WITH_OPERANDS))}")
+        raise ProfileError(
+            f"profile {name!r}: operands of {node.op} are set; allowed for {listed(sorted(WITH_OPERANDS))}"
+        )
     return VARIANTS.get((node.op, settings.variant), BINDINGS[node.op])(Site(graph, node, settings, name))

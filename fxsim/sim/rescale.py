@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fxsim.arith.requantize import NARROW, WIDE
+from fxsim.arith.requantize import NARROW
 from fxsim.arith.rounding import RULES
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Scales
@@ -17,8 +17,8 @@ Parts = tuple[Array, Array, Array, Array]
 """``(floor, inexact, tie, above)`` as :mod:`fxsim.arith.rounding` has them"""
 OWN_ROUNDING = ("tosa_double_rounding",)
 """the schemes that ask no rule"""
-SCHEMES = {name: f for name, f in (NARROW | WIDE).items() if name not in (*OWN_ROUNDING, "reduced_multiplier")}
-"""the integer schemes whose rule comes last"""
+SCHEMES = {name: f for name, f in NARROW.items() if name not in OWN_ROUNDING}
+"""the integer schemes that ask their rule last; those of wider accumulators are a kernel's alone"""
 SAFE = float(1 << 30)
 """below it, no engine's conversion of a float product saturates, nor does the sum with a zero point"""
 
@@ -43,7 +43,8 @@ def parts(scheme: str, acc: Array, scales: Scales) -> Parts | None:
     if scheme not in SCHEMES:
         return None
     apply, wide = SCHEMES[scheme], acc.astype(np.int64)
-    found = np.empty(acc.shape, np.int64), *(np.empty(acc.shape, np.bool_) for _ in range(3))
+    yes_no = [np.empty(acc.shape, np.bool_) for _ in range(3)]
+    found: Parts = np.empty(acc.shape, np.int64), yes_no[0], yes_no[1], yes_no[2]
     shifts = np.unique(scales.shift)
     for shift in shifts:
         of = slice(None) if len(shifts) == 1 else scales.shift == shift

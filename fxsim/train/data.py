@@ -1,7 +1,7 @@
 """Labelled data as batches: arrays that are cut and shuffled, or batches as they come."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,18 @@ class Batches:
     """Passes through data, each in another order for arrays; the same seed gives the same orders.
 
     Raises:
-        InputError: if arrays of data are not equally long, or labels are no whole numbers.
+        InputError: if arrays of data are not equally long, labels are no whole numbers, or there is nothing.
     """
 
     def __init__(self, data: Data, size: int, seed: int) -> None:
         self.data, self.size, self.order = data, size, np.random.default_rng(seed)
         if not isinstance(data, tuple):
+            if hasattr(data, "__next__"):
+                raise InputError(
+                    "training data is an iterator, which can be read once; allowed: arrays, a list, a DataLoader"
+                )
+            if not len(self):
+                raise InputError("training data holds no batch; allowed: at least 1")
             return
         if len(data) != 2:
             raise InputError(
@@ -44,7 +50,7 @@ class Batches:
         """Batches in a pass."""
         if isinstance(self.data, tuple):
             return math.ceil(len(self.data[1]) / self.size)
-        return sum(1 for _ in self.data)
+        return len(self.data) if isinstance(self.data, Sized) else sum(1 for _ in self.data)
 
     def __iter__(self) -> Iterator[tuple[Inputs, Tensor]]:
         """One pass: inputs and labels of each batch."""

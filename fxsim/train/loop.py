@@ -38,8 +38,8 @@ class Epoch:
 
 
 def _checked(scores: Tensor, labels: Tensor) -> None:
-    if len(scores) != len(labels):
-        raise InputError(f"{len(scores)} inferences with {len(labels)} labels; allowed: equally many")
+    if labels.shape != scores.shape[:1]:
+        raise InputError(f"{len(scores)} inferences with labels {list(labels.shape)}; allowed: a label for each")
     if int(labels.min()) < 0 or int(labels.max()) >= scores.shape[1]:
         raise InputError(f"labels hold {int(labels.min())}..{int(labels.max())}; allowed: 0..{scores.shape[1] - 1}")
 
@@ -134,9 +134,8 @@ def fine_tune(
             loss = functional.cross_entropy(scores.float(), labels)
             if teacher is not None:
                 with torch.no_grad():
-                    taught = teacher.scores(x)
-                soft = distillation_loss(scores.float(), taught.float(), temperature)
-                loss = soft_share * soft + (1 - soft_share) * loss
+                    taught = teacher.scores(x).float()
+                loss = (1 - soft_share) * loss + soft_share * distillation_loss(scores.float(), taught, temperature)
             if not torch.isfinite(loss):
                 raise FxsimError(f"training: the loss is {loss.item()} in epoch {epoch}, step {step}; try a lower rate")
             optimizer.zero_grad()

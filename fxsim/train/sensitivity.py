@@ -29,7 +29,6 @@ def sensitivity(model: Network | QuantizedNetwork, data: Data, batch: int = 64) 
         for i, slope in zip(weights, slopes, strict=True):
             total[i] += slope * len(labels)
         seen += len(labels)
-    scores = {
+    return {
         i: (weights[i].detach() * slope / seen).abs().cpu().numpy().astype(np.float64) for i, slope in total.items()
     }
-    return scores

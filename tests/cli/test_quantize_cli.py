@@ -26,24 +26,20 @@ def test_quantize_saves_a_model_that_runs(files):
     text = fx(*args, "--save", made, "--scheme", "int8+bias", "--bits", "0=4", "--numerics", "litert-reference")
     assert "int4" in text
     assert "int8 -> int8" in text
-    assert f"saved {made.name}" in text.replace("\n", "") or "saved" in text
+    assert "saved" in text
     q = fxsim.read(made)
     assert [q.tensors[i].qtype.name for i in (*q.inputs, *q.outputs)] == ["int8", "int8"]
     assert "int8" in fx("run", made, "--input", "random:1")
     assert state.exists()
-    assert "3 bits" not in fx(*args, "--scheme", "kmeans4")
+    assert "4 bits, kmeans" in fx(*args, "--scheme", "kmeans4")  # from the state
 
 
 @pytest.mark.parametrize(
     ("args", "told"),
     [
         (("--calibration", "empty.npz"), "hold no inference"),
-        (("--calibration", "nowhere.npz"), "cannot be read"),
-        ((), "no calibration data"),
-        (("--calibration", "cal.npz", "--scheme", "int3"), "scheme is 'int3'"),
         (("--calibration", "cal.npz", "--scheme", "binary", "--numerics", "tflm"), "cannot run layer 1 CONV_2D"),
         (("--calibration", "cal.npz", "--bits", "conv"), "--bits is 'conv'; allowed: LAYER=BITS or LAYER=float"),
-        (("--calibration", "cal.npz", "--bits", "nobody=4"), "overrides has 'nobody', no layer of"),
         (("--calibration", "cal.npz", "--save", "m.txt"), "suffix is '.txt'"),
     ],
 )

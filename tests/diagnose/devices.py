@@ -37,7 +37,10 @@ def random_layer(rng: np.random.Generator) -> Graph:
     taps = weight.size // channels
     bias = rng.integers(-2000, 2000, channels).astype(np.int32)
     scale = 2.0 ** -rng.integers(3, 8) if ties else float(np.float32(rng.uniform(0.01, 0.1)))
-    weights: Any = [2.0 ** -int(rng.integers(5, 8)) if ties else float(np.float32(rng.uniform(0.004, 0.03))) for _ in range(channels)]
+    weights: Any = [
+        2.0 ** -int(rng.integers(5, 8)) if ties else float(np.float32(rng.uniform(0.004, 0.03)))
+        for _ in range(channels)
+    ]
     spread = 60 * 50 * np.sqrt(taps) * scale * float(np.mean(weights)) / rng.uniform(40, 110)
     out = 2.0 ** round(np.log2(spread)) if ties else float(np.float32(spread))
     zeros = int(rng.integers(-128, 128)), int(rng.integers(-100, 101))
@@ -47,7 +50,9 @@ def random_layer(rng: np.random.Generator) -> Graph:
         return layers.dense(*args, rows=int(rng.integers(1, 5)), activation=activation)
     size, stride = (int(rng.integers(4, 9)), int(rng.integers(4, 9))), int(rng.integers(1, 3))
     padding = str(rng.choice(["SAME", "VALID"]))
-    return layers.conv(*args, size=size, stride=stride, padding=padding, activation=activation, depthwise=kind == "depthwise")
+    return layers.conv(
+        *args, size=size, stride=stride, padding=padding, activation=activation, depthwise=kind == "depthwise"
+    )
 
 
 def random_inputs(graph: Graph, node: Node, rng: np.random.Generator, count: int) -> tuple[Any, ...]:

@@ -12,6 +12,15 @@ from tests.build import Builder
 Array = npt.NDArray[Any]
 
 
+def bias_tensor(b: Builder, bias: Array, scales: tuple[float, Any, float], dtype: str) -> int:
+    """The bias, with the scale of the products."""
+    per, o = np.ndim(scales[1]) > 0, len(bias)
+    scale = [scales[0] * s for s in scales[1]] if per else scales[0] * scales[1]
+    return b.tensor(
+        "b", (o,), "int64" if dtype == "int16" else "int32", scale, [0] * o if per else 0, 0 if per else None, data=bias
+    )
+
+
 def dense(weight: Array, bias: Array, scales: tuple[float, Any, float], zeros: tuple[int, int] = (0, 0), rows: int = 1,
           activation: str = "NONE", dtype: str = "int8") -> Graph:  # fmt: skip
     """A FULLY_CONNECTED layer; ``scales`` of input, weight and output, ``zeros`` of input and output."""
@@ -19,7 +28,7 @@ def dense(weight: Array, bias: Array, scales: tuple[float, Any, float], zeros: t
     per = np.ndim(scales[1]) > 0
     x = b.tensor("x", (rows, k), dtype, scales[0], zeros[0])
     w = b.tensor("w", (o, k), "int8", scales[1], [0] * o if per else 0, 0 if per else None, data=weight)
-    c = b.tensor("b", (o,), "int64" if dtype == "int16" else "int32", data=bias)
+    c = bias_tensor(b, bias, scales, dtype)
     y = b.tensor("y", (rows, o), dtype, scales[2], zeros[1])
     b.op("FULLY_CONNECTED", [x, w, c], [y], fused_activation_function=activation)
     return parse(b.finish([x], [y]), "dense.tflite", tflite.parse)
@@ -35,8 +44,11 @@ def conv(weight: Array, bias: Array, scales: tuple[float, Any, float], zeros: tu
     axis = (3 if depthwise else 0) if per else None
     x = b.tensor("x", (1, *size, c), dtype, scales[0], zeros[0])
     w = b.tensor("w", weight.shape, "int8", scales[1], [0] * o if per else 0, axis, data=weight)
-    t = b.tensor("b", (o,), "int64" if dtype == "int16" else "int32", data=bias)
-    oh, ow = (-(-s // stride) if padding == "SAME" else (s - k) // stride + 1 for s, k in zip(size, weight.shape[1:3], strict=True))
+    t = bias_tensor(b, bias, scales, dtype)
+    oh, ow = (
+        -(-s // stride) if padding == "SAME" else (s - k) // stride + 1
+        for s, k in zip(size, weight.shape[1:3], strict=True)
+    )
     y = b.tensor("y", (1, oh, ow, o), dtype, scales[2], zeros[1])
     options: dict[str, Any] = {"depth_multiplier": 1} if depthwise else {}
     b.op(

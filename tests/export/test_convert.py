@@ -35,6 +35,8 @@ def assert_converts(content, x, engines=tuple(ENGINES)):
     graph = to_tflite(read(content))
     made = encode(graph)
     for name in engines:
+        if name == "litert-reference" and any(n.op == "ELU" for n in graph.nodes):
+            continue  # which its reference kernels lack
         for i in range(len(x)):
             for got, w in zip(ENGINES[name](made, [x[i]], graph.outputs), want, strict=True):
                 assert_near(got, w[i])

@@ -73,13 +73,13 @@ def test_exported_networks_compute_what_the_source_computes(corpus):
     assert np.abs(live.astype(int) - np.asarray(want).reshape(live.shape)).max() <= 1
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", [*STYLES, "qdq-int4"])
 @pytest.mark.parametrize("name", [n for n in CASES if "int16" not in n])
 def test_weights_of_all_widths(name, style):
     source = parse(CASES[name][0](), "made.tflite")
     graph, (live,) = assert_equal(encode(source, style), cases_of(source, 2))
     types = {t.qtype.name for t in graph.tensors if t.constant and t.name == "w"}
-    assert types == ({"int4"} if "int4" in name and style == "qdq" else {"int8"})
+    assert types == ({"int4"} if "int4" in name and style == "qdq-int4" else {"int8"})
     want = np.asarray(fxsim.simulate(source, cases_of(source, 2), "litert-reference").outputs["y"]).reshape(live.shape)
     assert np.abs(live.astype(int) - want).max() <= 1
     ops = [n.op for n in graph.nodes]

@@ -215,3 +215,15 @@ def test_wrong_places(path, says, tmp_path):
 def test_wrong_style(tmp_path):
     with pytest.raises(FxsimError, match="style is 'QDQ'; allowed: 'qdq', 'qoperator'"):
         fxsim.export(parse(dense(small(8)), "made.tflite"), tmp_path / "m.onnx", style="QDQ")
+
+
+@pytest.mark.live
+def test_custom_ops_bear_every_option_that_an_engine_counts():
+    """TensorFlow Lite for Microcontrollers finds an option by its place among the sorted names."""
+    b = Builder()
+    x, y = b.tensor("x", (1, 3, 8), "int16"), b.tensor("y", (1, 3 * 2), "int16")
+    b.custom("SignalOverlapAdd", [x], [y], {"T": tflite.TensorType.INT16, "frame_step": 2})
+    content = b.finish([x], [y])
+    made = encode(parse(content, "made.tflite"))
+    frames = np.arange(24, dtype=np.int16).reshape(1, 3, 8)
+    assert np.array_equal(engines.tflm(made, [frames])[0], engines.tflm(content, [frames])[0])

@@ -1,5 +1,6 @@
 """ONNX's quantized element-wise, pooling, softmax and layout ops on ONNX Runtime: every bit."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,12 +105,16 @@ def pools(draw: Any) -> Any:
     kernel = [draw(st.integers(1, 4)) for _ in range(axes)]
     pads = [draw(st.integers(0, kernel[i % axes] - 1)) for i in range(2 * axes)]
     size = [max(draw(st.integers(1, 9)), kernel[i] - pads[i] - pads[i + axes], 1) for i in range(axes)]
+    if draw(st.integers(0, 3)) == 0:  # a window that is the whole image is a global pool
+        kernel, pads = size, [0] * (2 * axes)
     options = {
         "kernel_shape": kernel, "pads": pads, "strides": [draw(st.integers(1, 3)) for _ in range(axes)],
         "ceil_mode": draw(st.integers(0, 1)),
     }  # fmt: skip
     shape = (draw(st.integers(1, 2)), draw(st.integers(1, 6)), *size)
-    return dtype, shape, options, draw(st.integers(0, 1)), draw(params(dtype)), draw(params(dtype)), draw(VALUES)
+    p, q = draw(params(dtype)), draw(params(dtype))
+    q = replace(q, scale=p.scale) if draw(st.booleans()) else q  # ties
+    return dtype, shape, options, draw(st.integers(0, 1)), p, q, draw(VALUES)
 
 
 def test_qlinear_average_pool(tallies):

@@ -77,6 +77,11 @@ def test_float_data_with_integer_weights(scheme, numerics):
         assert np.array_equal(mine[n].reshape(live.shape), live)
 
 
+def test_engines_without_scales_by_channel_refuse_them():
+    gaps = fxsim.unsupported(quantize(dense(), scheme="weight-only-int8"), "tflm")
+    assert "DEQUANTIZE" in {g.op for g in gaps}
+
+
 def test_what_is_written_is_read_again(calibrated, tmp_path):
     q = quantize(network(), scheme="int8", calibrated=calibrated)
     again = fxsim.read(fxsim.export(q, tmp_path / "m.tflite"))

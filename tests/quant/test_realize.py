@@ -74,8 +74,8 @@ def test_integer_borders():
     assert q.tensors[q.inputs[0]].name == "x"
     x = np.random.default_rng(1).uniform(-1, 1, (3, 8, 8, 3)).astype(np.float32)
     raw = q.tensors[0].quant.quantize(x)
-    inside = list(fxsim.simulate(q, raw).outputs.values())[0]
-    outside = list(fxsim.simulate(realize(g, decisions), x).outputs.values())[0]
+    inside = next(iter(fxsim.simulate(q, raw).outputs.values()))
+    outside = next(iter(fxsim.simulate(realize(g, decisions), x).outputs.values()))
     assert np.array_equal(q.tensors[q.outputs[0]].quant.dequantize(inside).astype(np.float32), outside)
 
 

@@ -163,6 +163,12 @@ def test_what_does_not_fit_is_said(task):
         fine_tune(net, (x, y.astype(float)))
     with pytest.raises(InputError, match=r"labels hold 0\.\.4; allowed: 0\.\.3"):
         fine_tune(net, (x, np.where(y == y[0], 4, 0)), batch=96)
+    with pytest.raises(InputError, match="can be read once"):
+        fine_tune(net, iter([(x, y)]))
+    with pytest.raises(InputError, match="holds no batch"):
+        fine_tune(net, [])
+    with pytest.raises(InputError, match=r"96 inferences with labels \[95\]"):
+        fine_tune(net, [(x, y[1:])])
     with pytest.raises(InputError, match="tuple of 3"):
         fine_tune(net, (x, y, y))
     with pytest.raises(InputError, match="input 't0' has shape"):

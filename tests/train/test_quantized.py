@@ -207,7 +207,7 @@ def test_what_cannot_be_trained_is_said():
     graph, inputs = draw("residual", 2)
     with pytest.raises(FxsimError, match="corrections are 'clip'; allowed: none"):
         quantized(graph, inputs[0], "int8+clip")
-    with pytest.raises(FxsimError, match="is coded as 'codebook'; trained: integers of one scale"):
+    with pytest.raises(FxsimError, match="is coded as 'kmeans'; trained: integers of one scale"):
         quantized(graph, inputs[0], "kmeans4")
     with pytest.raises(FxsimError, match="weight rule is 'quinary'; allowed: 'step', 'binary', 'ternary'"):
         quantized(graph, inputs[0], weight_rule="quinary")

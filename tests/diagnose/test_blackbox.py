@@ -1,0 +1,181 @@
+"""Devices that can be asked: Python functions, and a program in C built here, each with an arithmetic of its own."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import fxsim
+from fxsim.arith.multiplier import quantize_multiplier
+from fxsim.arith.rounding import RULES
+from fxsim.diagnose.blackbox import Command
+from fxsim.numerics import Accumulator, NumericsProfile, OpNumerics, Requantize
+from tests.diagnose import layers
+
+MOST = 200
+"""queries"""
+
+
+def layer(ties: bool = True):
+    rng = np.random.default_rng(5)
+    weight = rng.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8)
+    scales = (2.0**-6, 2.0**-7, 2.0**-4) if ties else (0.0137, [0.011, 0.007, 0.02, 0.013], 0.051)
+    return layers.conv(weight, rng.integers(-900, 900, 4).astype(np.int32), scales, (5, -9), (7, 6))
+
+
+def profile(**parts) -> NumericsProfile:
+    base = fxsim.load_numerics("tflm")
+    settings = OpNumerics(parts.get("accumulator", base.accumulator), parts.get("requantize", base.requantize))
+    return msgspec.structs.replace(base, name="device", ops={**base.ops, "CONV_2D:int8": settings})
+
+
+def function_of(graph, numerics):
+    """The device: what it computes with, and how often it was asked."""
+    asked = []
+
+    def device(x):
+        asked.append(x)
+        return fxsim.simulate(graph, x, numerics).kept[graph.outputs[0]]
+
+    return device, asked
+
+
+def identified(graph, device, true: OpNumerics, users="tflm"):
+    found = fxsim.explain(graph, device, numerics=users, queries=MOST)
+    finding = found.findings[0]
+    assert finding.members, found.words
+    assert finding.holds(true), found.words
+    return found, finding
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_any_rounding_rule(rule):
+    graph = layer()
+    numerics = profile(requantize=Requantize(scheme="single_rounding", rounding=rule))
+    device, asked = function_of(graph, numerics)
+    found, finding = identified(graph, device, numerics.of("CONV_2D", "int8"))
+    assert len(asked) == found.queries <= MOST
+    assert len(finding.kinds) == 1
+    others = [r for r in RULES if r != rule]
+    apart = [
+        r
+        for r in others
+        if not finding.holds(profile(requantize=Requantize(scheme="single_rounding", rounding=r)).of("CONV_2D", "int8"))
+    ]
+    assert apart == others  # the class holds no other rule
+
+
+@pytest.mark.parametrize(
+    "accumulator",
+    [
+        Accumulator(bits=16),
+        Accumulator(bits=16, overflow="saturate"),
+        Accumulator(bits=17, overflow="saturate", at="end"),
+        Accumulator(order="pairs16"),
+    ],
+    ids=str,
+)
+def test_width_policy_and_order_of_the_accumulator(accumulator):
+    graph = layer(ties=False)
+    numerics = profile(accumulator=accumulator)
+    device, asked = function_of(graph, numerics)
+    _, finding = identified(graph, device, numerics.of("CONV_2D", "int8"))
+    assert len(asked) <= MOST
+    assert all(s.accumulator == accumulator for s in finding.kinds[0])
+
+
+def test_a_device_that_is_the_users_own_simulation():
+    graph = layer()
+    device, _ = function_of(graph, "tflm")
+    found = fxsim.explain(graph, device, numerics="tflm")
+    assert found.equal
+    assert "litert-reference" in found.numerics
+    assert found.profile.name == "tflm"
+
+
+def test_what_was_found_simulates_the_device(tmp_path):
+    graph = layer(ties=False)
+    numerics = profile(
+        requantize=Requantize(rounding="ties_odd"), accumulator=Accumulator(bits=17, overflow="saturate")
+    )
+    device, _ = function_of(graph, numerics)
+    found = fxsim.explain(graph, device, numerics="litert-reference")
+    found.save(tmp_path / "found.toml")
+    x = np.random.default_rng(9).integers(-128, 128, (20, 1, 7, 6, 3)).astype(np.int8)
+    ours = fxsim.simulate(graph, x, tmp_path / "found.toml").kept[graph.outputs[0]]
+    assert np.array_equal(ours, fxsim.simulate(graph, x, numerics).kept[graph.outputs[0]])
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: np.zeros(3, np.int8), "allowed: int8"),
+        (lambda x: np.zeros((1, 7, 6, 4), np.int16), "is int16"),
+        (lambda x: [np.zeros((1, 7, 6, 4), np.int8)] * 2, "gave 2 outputs"),
+    ],
+)
+def test_answers_that_do_not_fit(answer, message):
+    with pytest.raises(fxsim.DumpError, match=message):
+        fxsim.explain(layer(), answer)
+
+
+# A program in C
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """The device, built, and its layer: the file that it reads and the model of the same."""
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        pytest.skip("gcc is not installed: it builds the device")
+    folder = tmp_path_factory.mktemp("device")
+    source = Path(__file__).with_name("device.c")
+    subprocess.run([gcc, "-O1", "-o", folder / "device", source], check=True)
+    rng = np.random.default_rng(3)
+    weight, bias = rng.integers(-127, 128, (6, 24)).astype(np.int8), rng.integers(-800, 800, 6).astype(np.int32)
+    scales, zeros, rows = (2.0**-5, 2.0**-7, 2.0**-3), (11, -7), 3
+    graph = layers.dense(weight, bias, scales, zeros, rows)
+    q, shift = quantize_multiplier(scales[0] * scales[1] / scales[2])
+    numbers = np.concatenate([[24, 6, rows, *zeros, q, shift], bias, weight.reshape(-1).astype(np.int32)])
+    (folder / "layer.bin").write_bytes(numbers.astype(np.int32).tobytes())
+    return folder, graph
+
+
+@pytest.mark.parametrize(
+    ("quirk", "change"),
+    [
+        ("none", {}),
+        ("once", {"requantize": {"scheme": "single_rounding", "rounding": "ties_pos"}}),
+        ("floor", {"requantize": {"scheme": "single_rounding", "rounding": "to_neg"}}),
+        ("saturate18", {"accumulator": {"bits": 18, "overflow": "saturate"}}),
+        ("wrap16", {"accumulator": {"bits": 16}}),
+        ("no-input-zero", {"operands": {"input_zero_point": "ignored"}}),
+        ("no-bias", {"operands": {"bias": "ignored"}}),
+        ("no-saturation", {"requantize": {"limit": "wrap"}}),
+    ],
+)
+def test_a_program_in_c(program, quirk, change):
+    folder, graph = program
+    settings = fxsim.load_numerics("tflm").of("FULLY_CONNECTED", "int8")
+    for part, fields in change.items():
+        settings = msgspec.structs.replace(
+            settings, **{part: msgspec.structs.replace(getattr(settings, part), **fields)}
+        )
+    device = Command(f"{folder}/device {folder}/layer.bin {quirk} {{input:raw}} {{output:raw}}", graph)
+    found, finding = identified(graph, device, settings)
+    assert found.queries <= MOST
+    assert found.equal == (quirk == "none")
+    assert len(finding.kinds) == 1
+
+
+def test_commands_that_fail(program):
+    folder, graph = program
+    with pytest.raises(fxsim.FxsimError, match="left with 2: usage"):
+        fxsim.explain(graph, Command(f"{folder}/device {{input}} {{output}}", graph))
+    with pytest.raises(fxsim.FxsimError, match="cannot be run"):
+        fxsim.explain(graph, Command(f"{folder}/nothing {{input}} {{output}}", graph))
+    with pytest.raises(fxsim.FxsimError, match=r"allowed: a command with \{input\} and \{output\}"):
+        Command("./run_board.sh {input}", graph)
