@@ -94,7 +94,8 @@ def drawn(seed, apart):
 
 
 def run_native(made, inputs, out):
-    block = made.block(inputs, [out], np.full(made.room, 0x55, np.uint8))
+    room = np.full(made.room, 0x55, np.uint8)  # held by a name: the block knows its address only
+    block = made.block(inputs, [out], room)
     chain()(np.array([[made.function().address, address(block)]], np.int64))
 
 
