@@ -20,7 +20,9 @@ from fxsim.kernels._vectors import (
     vector,
 )
 
-DOUBLE, DOUBLE_SMALL, SINGLE, FLOAT32, FLOAT32_ABOVE, FLOAT32_X86, FLOAT64, FLOAT64_X86, QUOTIENT, AFFINE32 = range(10)
+DOUBLE, DOUBLE_SMALL, SINGLE, FLOAT32, FLOAT32_ABOVE, FLOAT32_X86, FLOAT64, FLOAT64_X86, QUOTIENT, AFFINE32, SUMS = (
+    range(11)
+)
 """what becomes of the sums: see :func:`finish`"""
 
 
@@ -119,6 +121,10 @@ def _float(scheme: int) -> Any:  # noqa: ANN401
     return apply
 
 
+def _as_they_are(builder: Any, acc: Any, parameters: Any, limits: Any) -> Any:  # noqa: ANN401
+    return acc
+
+
 SCHEMES: dict[int, tuple[Any, int, Any]] = {
     DOUBLE: (I32, 5, _double),
     DOUBLE_SMALL: (I32, 4, _double_small),
@@ -130,9 +136,10 @@ SCHEMES: dict[int, tuple[Any, int, Any]] = {
     FLOAT64_X86: (F64, 1, _float(FLOAT64_X86)),
     QUOTIENT: (F64, 1, _float(QUOTIENT)),
     AFFINE32: (F32, 2, _float(AFFINE32)),
+    SUMS: (I32, 0, _as_they_are),
 }
 """scheme -> the type and number of its parameters a channel, and its rule"""
-ZERO_INSIDE, CLAMP_INSIDE = (DOUBLE_SMALL,), (FLOAT32,)
+ZERO_INSIDE, CLAMP_INSIDE = (DOUBLE_SMALL, SUMS), (FLOAT32, SUMS)
 """schemes whose parameters hold the zero point, and whose limits do what the clamp would"""
 
 

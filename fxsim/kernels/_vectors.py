@@ -231,3 +231,30 @@ def put(typing_context, address, value):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), emit
+
+
+@intrinsic(prefer_literal=True)
+def weave(typing_context, planes, source, count, target):
+    """Bytes of ``planes`` that lie one after the other, ``count`` (16 or more) in each, side by side."""
+    if not literal(planes):
+        return None
+    number = planes.literal_value
+
+    def emit(context, builder, signature, arguments):
+        source, count, target = arguments[1:]
+
+        def move(at: Any, lanes: int) -> None:  # noqa: ANN401
+            starts = [builder.add(source, builder.mul(count, I64(p))) for p in range(number)]
+            rows = [load(builder, builder.add(start, at), vector(I8, lanes)) for start in starts]
+            rows += [rows[0]] * (4 - number)
+            all_lanes = ir.Constant(vector(I32, 2 * lanes), list(range(2 * lanes)))
+            halves = [builder.shuffle_vector(rows[i], rows[i + 1], all_lanes) for i in (0, 2)]
+            order = ir.Constant(
+                vector(I32, number * lanes), [p * lanes + i for i in range(lanes) for p in range(number)]
+            )
+            store(builder, builder.shuffle_vector(*halves, order), builder.add(target, builder.mul(at, I64(number))))
+
+        in_vectors(builder, count, LANES, move)
+        return context.get_dummy_value()
+
+    return types.void(planes, *[types.int64] * 3), emit

@@ -12,7 +12,7 @@ from typing import Any
 from fxsim.kernels._finish import finish, join
 from fxsim.kernels._jit import STAMP, kernel, native
 from fxsim.kernels._tiles import multiply, multiply_apart
-from fxsim.kernels._vectors import KINDS, LANES, call, fill, interleave, lift, put, word
+from fxsim.kernels._vectors import KINDS, LANES, call, fill, interleave, lift, put, weave, word
 
 SUMS = 8192
 """bytes at the start of a kernel's room for sums that wait to be requantized"""
@@ -174,5 +174,19 @@ def joined(bits: int, shifted: int) -> Any:  # noqa: ANN401
         if stamp < 0:
             return
         join(bits, shifted, word(block, 0), word(block, 1), word(block, 4), word(block, 5), word(block, 2))
+
+    return f
+
+
+@cache
+def woven(planes: int) -> Any:  # noqa: ANN401
+    """Channels first to channels last: see :func:`fxsim.kernels._vectors.weave`."""
+    stamp = STAMP
+
+    @native
+    def f(block):
+        if stamp < 0:
+            return
+        weave(planes, word(block, 0), word(block, 3), word(block, 1))
 
     return f

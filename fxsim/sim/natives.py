@@ -59,6 +59,16 @@ def once_rounded(
     return _joined(tensors, zeros, clamp, [*map(int, multipliers), 1 << (shift - 1), shift], shifted=True)
 
 
+def channels_last(x: Tensor, order: Sequence[int]) -> Native | None:
+    """An image of bytes of 2 to 4 channels, transposed to channels last."""
+    if not isa.compiled() or tuple(order) != (0, 2, 3, 1) or x.qtype.dtype.itemsize != 1:
+        return None
+    n, c, h, w = x.shape
+    if n != 1 or not 2 <= c <= 4 or h * w < LANES:
+        return None
+    return Native(partial(packed.woven, c), np.array([h * w], np.int64), ())
+
+
 def _window(x: Tensor, geometry: Geometry, x_zero: int) -> Sums:
     """Sums of the inputs under a window of each channel by itself."""
     g = geometry

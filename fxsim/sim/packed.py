@@ -87,10 +87,15 @@ class Rescale:
 
     def constants(self, held: list[Array], size: int, period: int, elements: int) -> tuple[list[Array], list[int]]:
         """``held`` and what a block points at besides, and the words that say so; an output has ``elements``."""
-        channels = _aligned(np.concatenate([_repeat(p, period, size) for p in self.parameters]))
+        parameters = self.parameters or (np.zeros(1, np.int32),)
+        channels = _aligned(np.concatenate([_repeat(p, period, size) for p in parameters]))
         limits = np.array(self.limits, np.float64).view(np.int64)
         words = np.array([self.zero, self.low, self.high, *limits, elements], np.int64)
         return [*held, channels, words], [address(channels), size, address(words)]
+
+
+SUMS = Rescale(schemes.SUMS, (), 0, *INT32, (0.0, 0.0))
+"""the sums themselves, in 32 bits"""
 
 
 def _within(least: int, most: int, limits: tuple[int, int]) -> bool:
@@ -189,7 +194,9 @@ def native(sums: Sums, rescale: Rescale, out: np.dtype[Any], instructions: str |
     apart = g.groups == g.in_c == g.out_c and g.groups > 1
     if not isa.compiled() or (g.groups > 1 and not apart) or (apart and g.kernel_h * g.kernel_w > packed.LINES // 8):
         return None
-    if 0 in (g.batch, g.in_h, g.in_w, g.out_h, g.out_w, sums.weight.size) or out.kind not in "iu" or out.itemsize > 2:
+    if 0 in (g.batch, g.in_h, g.in_w, g.out_h, g.out_w, sums.weight.size) or out.kind not in "iu":
+        return None
+    if (out.itemsize > 2) != (rescale.scheme == schemes.SUMS):
         return None
     code = isa.kind(instructions or isa.chosen(), sums.group)
     return (_apart if apart else _dense)(sums, rescale, out, code)

@@ -21,6 +21,7 @@ from fxsim.model.onnx_fuse import fuse
 from fxsim.model.ops.state import CallOnce
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
+from fxsim.sim.arena import arrange, lifetimes
 from fxsim.sim.base import Arrays, Native, Probe, RunFn, address
 from fxsim.sim.real import plan as real
 from fxsim.sim.registry import bind
@@ -67,8 +68,8 @@ class Plan:
     views: dict[int, int]
     """tensor -> the tensor whose memory it is"""
     once: tuple["Plan", ...] = ()
-    idle: deque[Workspace] = field(default_factory=deque, repr=False)
-    """workspaces that wait for another run"""
+    idle: dict[frozenset[int], deque[Workspace]] = field(default_factory=dict, repr=False)
+    """tensors that must stay -> workspaces that wait for another run"""
 
     @property
     def stateless(self) -> bool:
@@ -76,22 +77,42 @@ class Plan:
         return not any(s.remembers for s in self.steps) and not any(t.variable for t in self.graph.tensors)
 
     @contextmanager
-    def workspaces(self, count: int) -> Iterator[list[Workspace]]:
-        """Room for ``count`` inferences at once: what an earlier run has left, if no inference can tell the difference."""
-        taken: list[Workspace] = []
+    def workspaces(self, count: int, keep: frozenset[int]) -> Iterator[list[Workspace]]:
+        """Room for ``count`` inferences at once: what an earlier run has left, if no inference can tell the difference.
+
+        After an inference only the tensors of ``keep`` hold their values.
+        """
+        idle, taken = self.idle.setdefault(keep, deque()), list[Workspace]()
         while self.stateless and len(taken) < count:
             try:
-                taken.append(self.idle.popleft())
+                taken.append(idle.popleft())
             except IndexError:
                 break
-        taken += [self.workspace() for _ in range(count - len(taken))]
+        taken += [self.workspace(keep=keep) for _ in range(count - len(taken))]
         yield taken
         if self.stateless:
-            self.idle.extend(taken)
+            idle.extend(taken)
 
-    def workspace(self, state: State | None = None) -> Workspace:
-        """Fresh memory for a run, with the state as the model's start leaves it."""
-        values = [_buffer(t) for t in self.graph.tensors]
+    def _shared(self, keep: frozenset[int]) -> dict[int, Array]:
+        """Tensor -> its memory, for all but those of ``keep`` and what is there before the first step."""
+        tensors, roots = self.graph.tensors, {self.views.get(i, i) for i in (*keep, *self.graph.inputs)}
+        lives = lifetimes([(s.inputs, s.outputs) for s in self.steps], self.views)
+        made = {i for s in self.steps for i in s.outputs} - roots
+        sizes = {i: int(np.prod(tensors[i].shape)) * tensors[i].qtype.dtype.itemsize for i in made if _free(tensors[i])}
+        places, total = arrange(sizes, lives)
+        memory = np.zeros(total, np.uint8)
+        return {
+            i: memory[at : at + sizes[i]].view(tensors[i].qtype.dtype).reshape(tensors[i].shape)
+            for i, at in places.items()
+        }
+
+    def workspace(self, state: State | None = None, keep: frozenset[int] | None = None) -> Workspace:
+        """Fresh memory for a run, with the state as the model's start leaves it.
+
+        All tensors hold their values after a run, or those of ``keep`` alone.
+        """
+        shared = {} if keep is None else self._shared(keep)
+        values = [shared[t.index] if t.index in shared else _buffer(t) for t in self.graph.tensors]
         for alias, source in self.views.items():
             values[alias] = values[source].reshape(self.graph.tensors[alias].shape)
         ws = Workspace(values, {} if state is None else state)
@@ -127,6 +148,11 @@ class Plan:
             ins = [values[i] for i in step.inputs]
             watch(step, ins)
             step.run(ws, ins, [values[i] for i in step.outputs])
+
+
+def _free(t: Tensor) -> bool:
+    """True if the tensor's memory may serve others before and after its life."""
+    return t.data is None and not t.variable and t.qtype.dtype.kind in "iufb"
 
 
 def _buffer(t: Tensor) -> Array:

@@ -264,7 +264,7 @@ def run(
                     progress(next(done))
 
     number = min(threads or _cores(), batch.count // LEAST_EACH) if plan.stateless else 1
-    with plan.workspaces(max(number, 1)) as workspaces:
+    with plan.workspaces(max(number, 1), frozenset(keep)) as workspaces:
         if len(workspaces) == 1:
             work(workspaces[0])
         else:

@@ -6,10 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fxsim
-from fxsim.kernels import isa
+from fxsim.kernels import isa, xnnpack
 from fxsim.kernels.packed import chain
+from fxsim.kernels.pointwise import join
+from fxsim.model.graph import Tensor
+from fxsim.model.qtype import QType
 from fxsim.model.work import Geometry
 from fxsim.numerics import Accumulator, load_numerics
+from fxsim.sim import natives
 from fxsim.sim.base import Scales, address
 from fxsim.sim.inputs import load_inputs, make_batch
 from fxsim.sim.layer import Layer
@@ -89,6 +93,12 @@ def drawn(seed, apart):
     return layer, x, np.dtype(out)
 
 
+def run_native(made, inputs, out):
+    room = np.full(made.room, 0x55, np.uint8)  # held by a name: the block knows its address only
+    block = made.block(inputs, [out], room)
+    chain()(np.array([[made.function().address, address(block)]], np.int64))
+
+
 def check(layer, x, out, name):
     made = native_of(layer, out, name)
     assert made is not None
@@ -96,10 +106,7 @@ def check(layer, x, out, name):
     shape = (g.batch, g.out_h, g.out_w, g.out_c)
     expected, got = np.empty(shape, out), np.full(int(np.prod(shape)) + 64, 77, out)
     layer.requantize(layer.accumulate(x), layer.clamp, expected)
-    room = np.full(made.room, 0x55, np.uint8)
-    source = np.concatenate([x.reshape(-1), np.full(16, 99, x.dtype)])
-    block = made.block([source], [got], room)
-    chain()(np.array([[made.function().address, address(block)]], np.int64))
+    run_native(made, [np.concatenate([x.reshape(-1), np.full(16, 99, x.dtype)])], got)
     assert np.array_equal(got[:-64].reshape(shape), expected)
     assert np.all(got[-64:] == 77), "written beyond the output"
 
@@ -126,3 +133,46 @@ def test_models_in_machine_code_equal_layer_by_layer(corpus, model, numerics):
             plan.run(ws, watch)
         for t, a, b in zip(graph.tensors, fast.values, slow.values, strict=True):
             assert np.array_equal(a, b), t.name
+
+
+@pytest.mark.parametrize("model", ["kws_int8", "resnet8_int8", "mobilenet_v2", "okay_nabu_stream"])
+def test_threads_and_shared_memory_change_no_bit(corpus, model):
+    """The outputs alone, where tensors share memory, and several threads, against every tensor kept on one."""
+    graph = fxsim.read(corpus / "models" / f"{model}.tflite")
+    x = load_inputs(graph, "random:5", 9)
+    kept = fxsim.simulate(graph, x, keep="all", threads=1)
+    for threads in (1, 2, 3):
+        outputs = fxsim.simulate(graph, x, threads=threads).outputs
+        for name, expected in kept.outputs.items():
+            assert np.array_equal(outputs[name], expected)
+    middle = list(kept.kept)[len(kept.kept) // 2]
+    assert np.array_equal(fxsim.simulate(graph, x, keep=[middle], threads=2).kept[middle], kept.kept[middle])
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**32))
+def test_sums_of_two_tensors_at_their_ends(seed):
+    """Both ways of a sum against the general kernels, with lengths that leave a rest."""
+    rng = np.random.default_rng(seed)
+    count, dtype = int(rng.integers(16, 90)), rng.choice([np.int8, np.uint8])
+    ends = np.iinfo(dtype)
+    a, b = (choice(rng, ends.min, ends.max, count).astype(dtype) for _ in range(2))
+    zeros = [int(v) for v in choice(rng, ends.min, ends.max, 3)]
+    clamp = tuple(sorted(int(v) for v in rng.integers(ends.min, ends.max, 2)))
+    tensors = [Tensor(i, str(i), (count,), QType(8, np.dtype(dtype).kind == "i"), None) for i in range(3)]
+    q, shift = rng.integers(1 << 30, 1 << 31, 3), rng.integers(-20, 1, 3)
+    rule = str(rng.choice(["ties_away", "ties_pos"]))
+    expected, got = np.empty(count, dtype), np.full(count + 16, 77, dtype)
+    join("double_rounding", rule, "sum")(a, b, np.array(zeros[:2]), q, shift, 20, zeros[2], *clamp, expected)
+    made = natives.doubly_rounded(tensors, zeros, q, shift, 20, rule, clamp)
+    run_native(made, [a, b], got)
+    assert np.array_equal(got[:count], expected) and np.all(got[count:] == 77)
+    multipliers, by = rng.integers(-(1 << 20), 1 << 20, 2), int(rng.integers(1, 29))
+    xnnpack.add()(a, b, np.array(zeros[:2]), multipliers, by, zeros[2], *clamp, expected)
+    run_native(natives.once_rounded(tensors, zeros, multipliers, by, clamp), [a, b], got)
+    assert np.array_equal(got[:count], expected)
+
+
+def test_an_instruction_set_that_there_is_not_is_refused():
+    with pytest.raises(fxsim.errors.FxsimError, match=r"FXSIM_ISA is 'mmx'; allowed on this machine: .*portable"):
+        isa.instruction_set("mmx")
