@@ -28,6 +28,10 @@ err = Console(stderr=True)
 Model = Annotated[Path, typer.Argument(help="A quantized .tflite model.", show_default=False)]
 Input = Annotated[str, typer.Option("--input", "-i", help="X.npy, X.npz or random:SEED.")]
 Count = Annotated[int, typer.Option(min=1, help="Inferences to draw for random:SEED.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Inferences that run at once; no bit depends on it.", show_default="one a core"),
+]
 Numerics = Annotated[
     str | None,
     typer.Option(
@@ -58,7 +62,14 @@ def called(model: Path, numerics: str | None) -> str:
     return numerics_of(str(model), numerics).name
 
 
-def simulate(model: Path, source: str, count: int, numerics: str | None, keep: "SimKeep" = "outputs") -> "Trace":
+def simulate(
+    model: Path,
+    source: str,
+    count: int,
+    numerics: str | None,
+    keep: "SimKeep" = "outputs",
+    threads: int | None = None,
+) -> "Trace":
     """Reads, loads and runs."""
     from fxsim.numerics import numerics_of
     from fxsim.sim.inputs import load_inputs, make_batch
@@ -68,4 +79,4 @@ def simulate(model: Path, source: str, count: int, numerics: str | None, keep: "
     profile = numerics_of(str(model), numerics)
     batch = make_batch(graph, x, real=profile.real is not None)
     with progress(f"{model.name} as {profile.name}", batch.count) as tick:
-        return fxsim.simulate(graph, x, numerics, keep, tick)
+        return fxsim.simulate(graph, x, numerics, keep, tick, threads)

@@ -1,13 +1,12 @@
 """``export``: a model as a file that others load."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 import fxsim
 from fxsim.cli.common import app, out
-from fxsim.exporters import Style
 from fxsim.report import terminal
 
 AnyModel = Annotated[Path, typer.Argument(help="A .tflite or .onnx model.", show_default=False)]
@@ -18,7 +17,7 @@ def export(
     model: AnyModel,
     save: Annotated[Path, typer.Option("--save", "-o", help="The file to write: .tflite, .onnx, .h or .bin.")],
     style: Annotated[
-        Style,
+        Literal["qdq", "qoperator"],
         typer.Option(help="Of a quantized .onnx: pairs of QuantizeLinear and DequantizeLinear, or quantized ops."),
     ] = "qdq",
     nhwc: Annotated[

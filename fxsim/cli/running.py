@@ -1,15 +1,19 @@
-"""``run``, ``check``, ``bits``, ``numerics``: a model as an engine computes it."""
+"""``run``, ``warmup``, ``check``, ``bits``, ``numerics``: a model as an engine computes it."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 import fxsim
-from fxsim.cli.common import Count, Input, Model, Numerics, app, called, out, simulate
+from fxsim.cli.common import Count, Input, Model, Numerics, Threads, app, called, out, progress, simulate
 from fxsim.errors import FxsimError
 from fxsim.report import terminal
+
+if TYPE_CHECKING:
+    from fxsim.sim.trace import Summary
 
 
 class Keep(StrEnum):
@@ -28,18 +32,75 @@ def run(
     keep: Annotated[Keep, typer.Option(help="Tensors to keep in the trace.")] = Keep.outputs,
     count: Count = 1,
     layers: Annotated[bool, typer.Option("--layers", help="Show each layer's registers.")] = False,
+    threads: Threads = None,
 ) -> None:
-    """Run a model bit for bit, as an engine or chip computes it."""
+    """Run a model bit for bit, as an engine or chip computes it.
+
+    With --save, inputs are read and outputs written piece by piece, however many; after an interrupt, the same command
+    goes on.
+    """
     if save is not None and save.suffix.lower() != ".npz":
         raise FxsimError(f"--save is {str(save)!r}; allowed: a name that ends in .npz")
-    trace = simulate(model, source, count, numerics, keep.value)
+    if save is not None and not layers:
+        stream(model, source, numerics, save, keep.value, count, threads)
+        return
+    trace = simulate(model, source, count, numerics, keep.value, threads)
     if save is not None:
         trace.save(save)
-    out.print(terminal.outputs(trace, model.name))
+    _show(trace.summaries(), model, trace.plan.numerics.name, trace.batch.count)
     if layers:
         out.print(terminal.layers(trace.stats))
     if save is not None:
         terminal.say(out, f"saved {len(trace.kept)} tensors to {save}")
+
+
+def stream(
+    model: Path, source: str, numerics: str | None, save: Path, keep: Literal["outputs", "all"], count: int,
+    threads: int | None,
+) -> None:  # fmt: skip
+    """Runs a data set piece by piece into a file."""
+    from fxsim.numerics import numerics_of
+    from fxsim.sim.dataset import open_dataset
+    from fxsim.sim.stream import run_file
+
+    graph, profile = fxsim.read(model), numerics_of(str(model), numerics)
+    data = open_dataset(graph, source, count, real=profile.real is not None)
+    with progress(f"{model.name} as {profile.name}", data.count) as tick:
+        saved = run_file(graph, data, save, profile, keep, threads, tick)
+    if saved.resumed:
+        terminal.say(out, f"{saved.resumed} of {saved.count} inferences were done by an earlier run")
+    _show(saved.outputs, model, saved.numerics, saved.count)
+    terminal.say(out, f"saved {saved.tensors} tensors to {save}")
+
+
+def _show(rows: "Iterable[Summary]", model: Path, numerics: str, count: int) -> None:
+    out.print(terminal.outputs(rows, f"{model.name} as {numerics}, {count} inference(s)"))
+
+
+@app.command()
+def warmup(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Models; by default the layers of common int8 networks.", show_default=False),
+    ] = None,
+    numerics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--numerics", "-n", help="Profiles (see: fxsim numerics).", show_default="the LiteRT engines and TFLM"
+        ),
+    ] = None,
+) -> None:
+    """Compile now what models need, so that no later call waits for it."""
+    from fxsim.warmup import PROFILES, common, needs
+
+    graphs = [fxsim.read(m) for m in models] if models else common()
+    found = [need for n in numerics or PROFILES for g in graphs for need in needs(g, n)]
+    with progress("compiling", len(found)) as tick:
+        for done, need in enumerate(found, 1):
+            need()
+            if tick is not None:
+                tick(done)
+    terminal.say(out, f"ready: {', '.join(numerics or PROFILES)}", "green")
 
 
 @app.command()

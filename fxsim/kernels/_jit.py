@@ -11,9 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import llvmlite.binding
 import numba
 import numpy as np
+from llvmlite import ir as _ir
 from numba import types
+from numba.core import cgutils as _cgutils
 from numba.core.errors import NumbaError as CompileError
 from numba.extending import intrinsic, overload, register_jitable
 
@@ -34,10 +37,30 @@ from fxsim.arith import (
     xnnpack,
 )
 
-__all__ = ["INTEGER", "STAMP", "CompileError", "intrinsic", "jitable", "kernel", "overload", "types"]
+__all__ = [
+    "DISABLED",
+    "INTEGER",
+    "STAMP",
+    "CompileError",
+    "carray",
+    "cgutils",
+    "cpu_features",
+    "intrinsic",
+    "ir",
+    "jitable",
+    "kernel",
+    "native",
+    "overload",
+    "types",
+]
 F = TypeVar("F", bound=Callable[..., Any])
+ir: Any = _ir
+cgutils: Any = _cgutils
+carray: Any = numba.carray  # type: ignore[attr-defined]
 _PACKAGE = Path(__file__).resolve().parent.parent
-INTEGER: Any = int if numba.config.DISABLE_JIT else np.int64  # type: ignore[attr-defined]
+DISABLED: bool = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
+"""kernels run as plain Python"""
+INTEGER: Any = int if DISABLED else np.int64
 """What values of up to 64 bits widen to on load: a word that wraps where compiled, else Python's own integer."""
 
 
@@ -78,3 +101,25 @@ def kernel(function: F) -> F:
     except RuntimeError:  # no folder for the cache: a read-only install without a home
         compiled = numba.njit(error_model="numpy", nogil=True)(function)
     return cast(F, compiled)
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """What the compiler may use, by LLVM's names; nothing where kernels are not compiled."""
+    settings: Any = numba.config
+    if DISABLED:
+        return frozenset()
+    if settings.CPU_NAME or settings.CPU_FEATURES:  # set by the user: numba then compiles for these alone
+        words = (settings.CPU_FEATURES or "").split(",")
+        return frozenset(w[1:] for w in words if w.startswith("+"))
+    features = llvmlite.binding.get_host_cpu_features()  # type: ignore[no-untyped-call]
+    return frozenset(name for name, there in features.items() if there)
+
+
+def native(function: Callable[[int], None]) -> Any:  # noqa: ANN401
+    """``function(block)`` compiled to a C function, ``block`` being the address of its words; its ``address`` calls it."""
+    signature = types.void(types.int64)
+    try:
+        return numba.cfunc(signature, cache=True, error_model="numpy")(function)
+    except RuntimeError:
+        return numba.cfunc(signature, error_model="numpy")(function)

@@ -12,12 +12,47 @@ from fxsim.arith.requantize import NARROW, double_rounding, high_multiply
 from fxsim.arith.roots import inverse_square_root, logarithm
 from fxsim.arith.rounding import RULES, shift_right, ties_away, ties_pos
 from fxsim.arith.tables import interpolate
-from fxsim.kernels._jit import STAMP, kernel
+from fxsim.kernels._jit import STAMP, carray, jitable, kernel, native
+from fxsim.kernels._vectors import memory, word
 
 Kernel = Callable[..., Any]
 DIFF_INTEGER_BITS = 5
 LOG_INTEGER_BITS = 4
 SUM_INTEGER_BITS = 12
+INTEGERS = {-8: np.int8, 8: np.uint8, -16: np.int16}
+
+
+@jitable
+def softmax_rows(x, q, shift, diff_min, low, high, out):  # noqa: ANN201
+    """The rows of :func:`softmax`."""
+    bits, sound = 0, True
+    while high - low >= 1 << bits:
+        bits += 1
+    depth = x.shape[1]
+    powers = np.empty(depth, np.int64)
+    for r in range(x.shape[0]):
+        top = np.int64(x[r, 0])
+        for c in range(depth):
+            top = max(top, np.int64(x[r, c]))
+        total = np.int64(0)
+        for c in range(depth):
+            diff = np.int64(x[r, c]) - top
+            powers[c] = -1
+            if diff >= diff_min:
+                scaled = high_multiply(wrap(diff << shift, 32), q)
+                powers[c] = exp_on_negative_values(scaled, DIFF_INTEGER_BITS)
+                total += shift_right(ties_away, powers[c], SUM_INTEGER_BITS)
+        total &= (1 << 32) - 1  # the reciprocal takes the register as unsigned
+        scale, over_unit = reciprocal(total, SUM_INTEGER_BITS)
+        exponent = over_unit + 31 - bits
+        sound &= total != 0 and 0 <= exponent <= 31
+        exponent = min(max(exponent, 0), 31)
+        for c in range(depth):
+            out[r, c] = low
+            if powers[c] >= 0:
+                v = shift_right(ties_away, high_multiply(scale, powers[c]), exponent) + low
+                out[r, c] = min(max(v, low), high)
+    return sound
 
 
 @cache
@@ -31,40 +66,32 @@ def softmax() -> Kernel:
 
     Source: tflite/kernels/internal/reference/softmax.h @ LiteRT 2.3.0.
     """
-    stamp, tie = STAMP, ties_away
+    stamp, rows = STAMP, softmax_rows
 
     @kernel
     def f(x, q, shift, diff_min, low, high, out):
         if stamp < 0:
             return False
-        bits, sound = 0, True
-        while high - low >= 1 << bits:
-            bits += 1
-        depth = x.shape[1]
-        powers = np.empty(depth, np.int64)
-        for r in range(x.shape[0]):
-            top = np.int64(x[r, 0])
-            for c in range(depth):
-                top = max(top, np.int64(x[r, c]))
-            total = np.int64(0)
-            for c in range(depth):
-                diff = np.int64(x[r, c]) - top
-                powers[c] = -1
-                if diff >= diff_min:
-                    scaled = high_multiply(wrap(diff << shift, 32), q)
-                    powers[c] = exp_on_negative_values(scaled, DIFF_INTEGER_BITS)
-                    total += shift_right(tie, powers[c], SUM_INTEGER_BITS)
-            total &= (1 << 32) - 1  # the reciprocal takes the register as unsigned
-            scale, over_unit = reciprocal(total, SUM_INTEGER_BITS)
-            exponent = over_unit + 31 - bits
-            sound &= total != 0 and 0 <= exponent <= 31
-            exponent = min(max(exponent, 0), 31)
-            for c in range(depth):
-                out[r, c] = low
-                if powers[c] >= 0:
-                    v = shift_right(tie, high_multiply(scale, powers[c]), exponent) + low
-                    out[r, c] = min(max(v, low), high)
-        return sound
+        return rows(x, q, shift, diff_min, low, high, out)
+
+    return f
+
+
+@cache
+def native_softmax(in_bits: int, out_bits: int) -> Any:  # noqa: ANN401
+    """As :func:`softmax`, a C function of the address of a block; for rows that cannot be too long.
+
+    The block's words: input, output, room, rows, depth, and the parameters. Bits are negative for signed integers.
+    """
+    stamp, row_function, x_type, y_type = STAMP, softmax_rows, INTEGERS[in_bits], INTEGERS[out_bits]
+
+    @native
+    def f(block):
+        if stamp < 0:
+            return
+        shape = word(block, 3), word(block, 4)
+        x, y = carray(memory(word(block, 0)), shape, x_type), carray(memory(word(block, 1)), shape, y_type)
+        row_function(x, word(block, 5), word(block, 6), word(block, 7), word(block, 8), word(block, 9), y)
 
     return f
 

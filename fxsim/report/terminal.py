@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fxsim.cost.energy import HOST
 from fxsim.report.names import short_name
 from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from fxsim.report.cost import Cost
     from fxsim.sim.registers import Needed
     from fxsim.sim.support import Gap
-    from fxsim.sim.trace import LayerStats, Trace
+    from fxsim.sim.trace import LayerStats, Summary
 
 Justify = Literal["left", "right"]
 FOLDED = {
@@ -79,16 +78,14 @@ def quantized(graph: "Graph", title: str) -> Table:
     return table(title, {**sides, "scales": "right", "bytes": "right", "data": "left"}, rows)
 
 
-def outputs(trace: "Trace", model: str) -> Table:
+def outputs(rows: Iterable["Summary"], title: str) -> Table:
     """The outputs of a run: type, shape, range, first values."""
-    rows = []
-    for name, value in trace.outputs.items():
-        flat = value.reshape(-1)
-        head = " ".join(f"{v:g}" for v in flat[:8].tolist()) + (" ..." if flat.size > 8 else "")
-        rows.append([name, value.dtype, list(value.shape), flat.min(), flat.max(), head])
-    title = f"{model} as {trace.plan.numerics.name}, {trace.batch.count} inference(s)"
+    cells = []
+    for r in rows:
+        head = " ".join(f"{v:g}" for v in r.head) + (" ..." if r.more else "")
+        cells.append([r.name, r.dtype, list(r.shape), r.low, r.high, head])
     sides: dict[str, Justify] = {"output": "left", "type": "left", "shape": "left", "min": "right", "max": "right"}
-    return table(title, sides | {"values": "left"}, rows)
+    return table(title, sides | {"values": "left"}, cells)
 
 
 def layers(stats: Sequence["LayerStats"]) -> Table:
@@ -189,6 +186,8 @@ def needed(rows: Sequence["Needed"], title: str) -> Table:
 
 def cost(c: "Cost") -> Table:
     """A row for each layer of a cost."""
+    from fxsim.cost.energy import HOST  # loaded here: not all commands price
+
     rows = []
     for r in c.rows():
         use = f"{r['utilization']:.0%}" if r["macs"] else ""
@@ -257,6 +256,8 @@ def cost_report(*costs: "Cost") -> tuple[Table, str]:
 
 def cost_summary(c: "Cost") -> str:
     """The totals of a cost, whether it fits, and what backs the numbers."""
+    from fxsim.cost.energy import HOST  # loaded here: not all commands price
+
     t, p = c.totals(), c.target.profile
     if not c.layers:
         return "nothing to compute"

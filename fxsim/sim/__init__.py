@@ -20,6 +20,7 @@ def simulate(
     numerics: str | os.PathLike[str] | NumericsProfile | None = None,
     keep: Keep = "outputs",
     progress: Progress | None = None,
+    threads: int | None = None,
 ) -> Trace:
     """The outputs of ``model`` for ``x``, in every bit as the engine of ``numerics`` computes them.
 
@@ -32,6 +33,7 @@ def simulate(
             ``onnxruntime`` for ``.onnx`` models, ``litert-reference`` for all others.
         keep: ``"outputs"``, ``"all"``, or a list of tensor indices or names to keep in the trace.
         progress: called with the number of inferences done after each.
+        threads: how many inferences run at once, by default one a core; the outputs are the same in every bit.
 
     Raises:
         InputError: if ``x`` does not fit the model; ProfileError, UnsupportedOp: if the arithmetic or an op is not there.
@@ -39,11 +41,16 @@ def simulate(
     profile = numerics_of(model.name, numerics)
     batch = make_batch(model, x, real=profile.real is not None)
     plan = plan_of(model, profile)
-    keys = list(dict.fromkeys((*model.outputs, *_kept(plan.graph, keep))))
-    return Trace(plan, batch, run(plan, batch, keys, progress))
+    keys = list(dict.fromkeys((*model.outputs, *wanted(plan.graph, keep))))
+    return Trace(plan, batch, run(plan, batch, keys, progress, threads))
 
 
-def _kept(model: Graph, keep: Keep) -> list[int]:
+def wanted(model: Graph, keep: Keep) -> list[int]:
+    """The tensors that ``keep`` names.
+
+    Raises:
+        FxsimError: on what is none, or holds no values.
+    """
     if keep == "outputs":
         return []
     known = computed(model)

@@ -1,5 +1,7 @@
 """Binds the arithmetic of two tensors, element by element."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fxsim.arith.multiplier import CHAINS, quantize_multiplier
@@ -9,7 +11,7 @@ from fxsim.kernels.requantize import requantize
 from fxsim.model.ops.arithmetic import Sum
 from fxsim.model.ops.base import Activated
 from fxsim.model.qtype import Array
-from fxsim.sim import plain
+from fxsim.sim import natives, plain
 from fxsim.sim.base import (
     INT32,
     Arrays,
@@ -60,7 +62,10 @@ def _join(site: Site, how: str, left: int, clamp: tuple[int, int], *, squared: b
         flat_a, flat_b = flat(inputs[0], out.shape), flat(inputs[1], out.shape)
         kernel(flat_a, flat_b, zeros, q, shift, left, out_zero, *clamp, y.reshape(-1))
 
-    return clamped(run, out, clamp)
+    fast = None
+    if (r.scheme, how) == ("double_rounding", "sum"):
+        fast = natives.doubly_rounded((a, b, out), (a_zero, b_zero, out_zero), q, shift, left, r.rounding, clamp)
+    return replace(clamped(run, out, clamp), native=fast)
 
 
 def _shifted(site: Site, exponents: tuple[int, int, int], sign: int, clamp: tuple[int, int]) -> Bound:

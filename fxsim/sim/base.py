@@ -56,19 +56,48 @@ class Probe:
         self.seen = mine
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Native:
+    """A layer as a C function of a block of 64-bit words: addresses of inputs, outputs and room, then what is constant.
+
+    The function is compiled when it is first asked for.
+    """
+
+    function: Callable[[], Any]
+    """makes or finds what has an ``address``"""
+    constants: Array
+    held: tuple[Array, ...]
+    """what the constants point at"""
+    room: int = 0
+    """bytes that a run needs to write in"""
+    positions: tuple[int, ...] = (0,)
+    """of the inputs that the block names"""
+
+    def block(self, inputs: Arrays, outputs: Arrays, room: Array) -> Array:
+        """The block for these arrays, which must lie in one piece and stay where they are."""
+        arrays = [inputs[i] for i in self.positions], outputs, (room,)
+        return np.concatenate([[address(a) for part in arrays for a in part], self.constants]).astype(np.int64)
+
+
+def address(a: Array) -> int:
+    """Where an array's memory begins."""
+    return int(a.ctypes.data)
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """One prepared layer.
 
     ``run`` fills the outputs; ``probe`` (layers with an accumulator or a clamp) reports on registers for given inputs;
     ``view`` makes the output an alias of the input, so that nothing runs. A layer with memory has ``fresh``, which makes
-    a ``run`` that starts anew and remembers: one for each workspace.
+    a ``run`` that starts anew and remembers: one for each workspace. ``native`` is the same as ``run``, in machine code.
     """
 
     run: RunFn
     probe: Callable[[Arrays], Probe] | None = None
     view: bool = False
     fresh: Callable[[], RunFn] | None = None
+    native: Native | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from fxsim.numerics import Accumulator
 from fxsim.sim.base import Arrays, Bound, Site, quant, scalar_quant
 from fxsim.sim.hybrid import float_layer
 from fxsim.sim.layer import SEPARATE_AREA, Layer, changed_pad, prepare
+from fxsim.sim.packed import native_of
 
 Pack = Callable[[Array], Array]
 """a weight as the file has it -> ``(KH, KW, C / G, O)``"""
@@ -117,7 +118,7 @@ def layer(
         position=first,
     )
     if w.data is not None:
-        return Bound(made.run, made.probe)
+        return Bound(made.run, made.probe, native=native_of(made, out.qtype.dtype))
 
     def computed(inputs: Arrays) -> tuple[Layer, list[Array]]:
         return replace(made, weight=packed(inputs[1]), position=0), [inputs[first]]

@@ -1,5 +1,7 @@
 """Binds the ops that move values without computing: all that have a ``move``, and views."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fxsim.errors import UnsupportedOp
@@ -7,6 +9,7 @@ from fxsim.model.ops import OPS
 from fxsim.model.ops.layout import Axis
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Bound, Site, quant, scalar_quant
+from fxsim.sim.natives import channels_last
 
 
 def _nothing(inputs: Arrays, outputs: Arrays) -> None:
@@ -29,6 +32,17 @@ def move(site: Site) -> Bound:
             out[...] = values
 
     return Bound(run)
+
+
+def transpose(site: Site) -> Bound:
+    """The axes in another order."""
+    x, perm = site.input(0), site.input(1)
+    fast = (
+        None
+        if perm.data is None
+        else channels_last(x, [int(p) % len(x.shape) for p in np.asarray(perm.data).reshape(-1)])
+    )
+    return replace(move(site), native=fast)
 
 
 def concatenation(site: Site) -> Bound:
@@ -75,5 +89,5 @@ VIEWS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 BINDINGS = (
     {op: move for op, spec in OPS.items() if spec.move is not None}
     | dict.fromkeys(VIEWS, view)
-    | {"CONCATENATION": concatenation}
+    | {"CONCATENATION": concatenation, "TRANSPOSE": transpose}
 )

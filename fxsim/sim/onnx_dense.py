@@ -1,14 +1,17 @@
 """Binds MatMul, Gemm and their integer forms of ONNX."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fxsim.kernels.requantize import requantize
 from fxsim.model.ops.onnx_dense import PLACES, Gemm, factors, product_shape
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
-from fxsim.sim.base import Bound, Scales, Site, make_scales
+from fxsim.sim.base import Bound, Native, Scales, Site, make_scales
 from fxsim.sim.onnx_base import Values, bound, numbers, pair, quietly, value
 from fxsim.sim.onnx_product import effective, numerators, products, static_layer
+from fxsim.sim.packed import SUMS, Sums, native
 
 
 def _zero(values: Values, position: int) -> Array:
@@ -44,7 +47,40 @@ def _accumulators(site: Site, values: Values) -> Array:
 def matmul_integer(site: Site) -> Bound:
     """``y = (a - a_zero) @ (b - b_zero)`` in 32 bits."""
     shape = site.outputs[0].shape
-    return bound(site, lambda values: [_accumulators(site, values).reshape(shape)])
+    made = bound(site, lambda values: [_accumulators(site, values).reshape(shape)])
+    return replace(made, native=_compiled(site))
+
+
+def _compiled(site: Site) -> Native | None:
+    """The product with a constant matrix, whose zero points are constants too."""
+    place = PLACES[site.node.op]
+    x, w, zeros = (
+        site.input(0),
+        site.input(place.weight),
+        [site.optional(p) for p in (place.input_zero, place.weight_zero)],
+    )
+    a = effective(site.numerics.accumulator, x, w)
+    whole = a.plain and a.bits == 32 and a.overflow == "wrap"
+    if not whole or w.data is None or len(w.shape) != 2 or not x.elements or any(t and t.data is None for t in zeros):
+        return None
+    x_zero, w_zero = (
+        np.zeros(1, np.int16) if t is None else np.asarray(t.data).reshape(-1).astype(np.int16) for t in zeros
+    )
+    if x_zero.size > 1:
+        return None
+    k, n = w.shape
+    rows = x.elements // k
+    weight = np.asarray(w.data, np.int16) - w_zero
+    geometry = Geometry(1, 1, rows, k, 1, rows, n)
+    sums = Sums(
+        geometry,
+        (0, 0, 0, 0),
+        weight.reshape(1, 1, k, n),
+        np.zeros(n, np.int32),
+        int(x_zero[0]),
+        np.dtype(x.qtype.dtype),
+    )
+    return native(sums, SUMS, np.dtype(np.int32))
 
 
 def _requantized(site: Site, scales: Scales, zero: int, bias: Array) -> Bound:

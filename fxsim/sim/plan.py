@@ -3,20 +3,26 @@
 A plan is immutable and may serve many threads: all that a run writes lies in its :class:`Workspace`.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 
 import msgspec
 import numpy as np
 
 from fxsim.errors import ModelError
+from fxsim.kernels.packed import chain
 from fxsim.model.check import check, where
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.onnx_fuse import fuse
 from fxsim.model.ops.state import CallOnce
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
-from fxsim.sim.base import Arrays, Probe, RunFn
+from fxsim.sim.arena import arrange, lifetimes
+from fxsim.sim.base import Arrays, Native, Probe, RunFn, address
 from fxsim.sim.real import plan as real
 from fxsim.sim.registry import bind
 from fxsim.sim.state import variable, variable_names
@@ -32,6 +38,10 @@ class Workspace:
     state: State = field(default_factory=dict)
     memory: dict[int, RunFn] = field(default_factory=dict)
     """layer -> its run, with what it remembers"""
+    program: list[Callable[[], object]] = field(default_factory=list)
+    """the steps, bound to the arrays; neighbours in machine code are one call"""
+    held: list[Array] = field(default_factory=list)
+    """what machine code points at"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,7 @@ class Step:
     outputs: tuple[int, ...]
     run: Callable[[Workspace, Arrays, Arrays], None]
     probe: Callable[[Arrays], Probe] | None = None
+    native: Native | None = None
     remembers: bool = False
     """True if its outputs depend on earlier inferences"""
 
@@ -57,25 +68,91 @@ class Plan:
     views: dict[int, int]
     """tensor -> the tensor whose memory it is"""
     once: tuple["Plan", ...] = ()
+    idle: dict[frozenset[int], deque[Workspace]] = field(default_factory=dict, repr=False)
+    """tensors that must stay -> workspaces that wait for another run"""
 
-    def workspace(self, state: State | None = None) -> Workspace:
-        """Fresh memory for a run, with the state as the model's start leaves it."""
-        values = [_buffer(t) for t in self.graph.tensors]
+    @property
+    def stateless(self) -> bool:
+        """True if no inference depends on an earlier one, so that any order, and several at once, give the same."""
+        return not any(s.remembers for s in self.steps) and not any(t.variable for t in self.graph.tensors)
+
+    @contextmanager
+    def workspaces(self, count: int, keep: frozenset[int]) -> Iterator[list[Workspace]]:
+        """Room for ``count`` inferences at once: what an earlier run has left, if no inference can tell the difference.
+
+        After an inference only the tensors of ``keep`` hold their values.
+        """
+        idle, taken = self.idle.setdefault(keep, deque()), list[Workspace]()
+        while self.stateless and len(taken) < count:
+            try:
+                taken.append(idle.popleft())
+            except IndexError:
+                break
+        taken += [self.workspace(keep=keep) for _ in range(count - len(taken))]
+        yield taken
+        if self.stateless:
+            idle.extend(taken)
+
+    def _shared(self, keep: frozenset[int]) -> dict[int, Array]:
+        """Tensor -> its memory, for all but those of ``keep`` and what is there before the first step."""
+        tensors, roots = self.graph.tensors, {self.views.get(i, i) for i in (*keep, *self.graph.inputs)}
+        lives = lifetimes([(s.inputs, s.outputs) for s in self.steps], self.views)
+        made = {i for s in self.steps for i in s.outputs} - roots
+        sizes = {i: int(np.prod(tensors[i].shape)) * tensors[i].qtype.dtype.itemsize for i in made if _free(tensors[i])}
+        places, total = arrange(sizes, lives)
+        memory = np.zeros(total, np.uint8)
+        return {
+            i: memory[at : at + sizes[i]].view(tensors[i].qtype.dtype).reshape(tensors[i].shape)
+            for i, at in places.items()
+        }
+
+    def workspace(self, state: State | None = None, keep: frozenset[int] | None = None) -> Workspace:
+        """Fresh memory for a run, with the state as the model's start leaves it.
+
+        All tensors hold their values after a run, or those of ``keep`` alone.
+        """
+        shared = {} if keep is None else self._shared(keep)
+        values = [shared[t.index] if t.index in shared else _buffer(t) for t in self.graph.tensors]
         for alias, source in self.views.items():
             values[alias] = values[source].reshape(self.graph.tensors[alias].shape)
         ws = Workspace(values, {} if state is None else state)
         for plan in self.once:
             plan.run(plan.workspace(ws.state))
+        ws.program.extend(self._program(ws))
         return ws
+
+    def _program(self, ws: Workspace) -> Iterator[Callable[[], object]]:
+        room = np.empty(max((s.native.room for s in self.steps if s.native), default=0), np.uint8)
+        ws.held.append(room)
+        for is_native, group in groupby(self.steps, lambda s: s.native is not None):
+            calls = []
+            for step in group:
+                ins, outs = [ws.values[i] for i in step.inputs], [ws.values[i] for i in step.outputs]
+                if step.native is None:
+                    yield partial(step.run, ws, ins, outs)
+                    continue
+                block = step.native.block(ins, outs, room)
+                ws.held.append(block)
+                calls.append((step.native.function().address, address(block)))
+            if is_native:
+                yield partial(chain(), np.array(calls, np.int64))
 
     def run(self, ws: Workspace, watch: Callable[[Step, Arrays], None] | None = None) -> None:
         """One inference on the workspace's input tensors. ``watch`` sees each step's inputs before it runs."""
+        if watch is None:
+            for call in ws.program:
+                call()
+            return
         values = ws.values
         for step in self.steps:
             ins = [values[i] for i in step.inputs]
-            if watch is not None:
-                watch(step, ins)
+            watch(step, ins)
             step.run(ws, ins, [values[i] for i in step.outputs])
+
+
+def _free(t: Tensor) -> bool:
+    """True if the tensor's memory may serve others before and after its life."""
+    return t.data is None and not t.variable and t.qtype.dtype.kind in "iufb"
 
 
 def _buffer(t: Tensor) -> Array:
@@ -176,7 +253,7 @@ def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
             continue
         inputs = tuple(i for i in node.inputs if i != ABSENT)
         run = _remembering(node.index, bound.fresh) if bound.fresh else _stateless(bound.run)
-        steps.append(Step(node, inputs, node.outputs, run, bound.probe, bound.fresh is not None))
+        steps.append(Step(node, inputs, node.outputs, run, bound.probe, bound.native, bound.fresh is not None))
     return Plan(graph, numerics, tuple(steps), views, tuple(once))
 
 

@@ -1,5 +1,7 @@
 """Binds AVERAGE_POOL_2D and MAX_POOL_2D."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fxsim.errors import UnsupportedOp
@@ -7,6 +9,7 @@ from fxsim.kernels import pool
 from fxsim.model.ops.pool import Pool2D, pool_geometry
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Bound, Probe, Site, scalar_quant
+from fxsim.sim.natives import averaged
 
 _INT = "int8 uint8 int16"
 REGISTER_BITS = 32
@@ -58,7 +61,13 @@ def average_pool_2d(site: Site) -> Bound:
     variant, a = site.variant("stored", "reciprocal", "whole_window"), site.numerics.accumulator
     way = "reciprocal" if variant == "reciprocal" else "exact"
     overflow = a.overflow if a.bits < REGISTER_BITS else ""
-    return _pool(site, pool.average(rounding, way, variant == "whole_window", overflow), centred=variant != "stored")
+    bound = _pool(site, pool.average(rounding, way, variant == "whole_window", overflow), centred=variant != "stored")
+    if variant != "stored" or overflow:
+        return bound
+    attrs = site.node.attributes
+    assert isinstance(attrs, Pool2D)
+    clamp = site.clamp(attrs.activation)
+    return replace(bound, native=averaged(x, pool_geometry(list(site.inputs), attrs), rounding, clamp))
 
 
 def max_pool_2d(site: Site) -> Bound:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from fxsim.kernels.requantize import product, requantize
 from fxsim.model.graph import Tensor
 from fxsim.model.ops.reduce import CumSum, one_axis, reduced_axes
 from fxsim.model.qtype import Array
-from fxsim.sim import plain
+from fxsim.sim import natives, plain
 from fxsim.sim.base import INT32, Arrays, Bound, Probe, Site, clamped, quantized_range, scalar_quant, symmetric
 
 _QUANTIZED = "int8 uint8 int16"
@@ -104,7 +105,14 @@ def mean(site: Site) -> Bound:
     s = min(n.bit_length() - 1, 32, 31 + shift)
     if s < 0 or shift > 30:
         raise UnsupportedOp(f"a rescale by {x_scale / out_scale:g} is beyond the engine's shifts")
-    return _rescaled(site, _sums(x, axes, n), (q << s) // n, shift - s, quantized_range(out, None, None))
+    bound = _rescaled(site, _sums(x, axes, n), (q << s) // n, shift - s, quantized_range(out, None, None))
+    r, clamp = site.integer_scheme(), quantized_range(out, None, None)
+    if r.scheme != "double_rounding":
+        return bound
+    scale = (q << s) // n, shift - s
+    zeros = scalar_quant(x)[1], scalar_quant(out)[1]
+    fast = natives.doubly_rounded_mean(x, natives.image(x, axes, out), zeros[0], *scale, r.rounding, zeros[1], clamp)
+    return replace(bound, native=fast)
 
 
 def sum_(site: Site) -> Bound:

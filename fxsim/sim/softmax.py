@@ -1,7 +1,7 @@
 """Binds functions of whole rows: SOFTMAX, LOG_SOFTMAX and L2_NORMALIZATION."""
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +9,11 @@ import numpy.typing as npt
 from fxsim.arith import tables
 from fxsim.arith.multiplier import float32, quantize_multiplier
 from fxsim.errors import DomainError, UnsupportedOp
-from fxsim.kernels.softmax import DIFF_INTEGER_BITS, l2_normalize, log_softmax, softmax, softmax16
+from fxsim.kernels import isa
+from fxsim.kernels.softmax import DIFF_INTEGER_BITS, l2_normalize, log_softmax, native_softmax, softmax, softmax16
 from fxsim.model.ops.base import Activated
 from fxsim.model.ops.softmax import Softmax
-from fxsim.sim.base import Arrays, Bound, Site, scalar_quant, symmetric
+from fxsim.sim.base import Arrays, Bound, Native, Site, scalar_quant, symmetric
 
 
 def _to_exponent(beta: float, scale: float) -> tuple[int, int, int]:
@@ -57,7 +58,12 @@ def soft_max(site: Site) -> Bound:
                 "to almost 0 in the 32-bit sum: the engine aborts there"
             )
 
-    return Bound(run)
+    fast = None
+    if isa.compiled() and depth < 1 << (out.qtype.bits + 1):  # no row can be too long
+        bits = (t.qtype.bits * (-1 if t.qtype.signed else 1) for t in (x, out))
+        constants = np.array([x.elements // depth, depth, q, shift, diff_min, low, high], np.int64)
+        fast = Native(partial(native_softmax, *bits), constants, ())
+    return Bound(run, native=fast)
 
 
 @cache

@@ -2,10 +2,14 @@
 
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +23,7 @@ from fxsim.model.graph import Graph, Node
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Probe
 from fxsim.sim.inputs import Batch
-from fxsim.sim.plan import Plan, Step
+from fxsim.sim.plan import Plan, Step, Workspace
 from fxsim.sim.real.plan import RealPlan
 
 if TYPE_CHECKING:
@@ -27,6 +31,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int], None]
 FORMAT = 1
+HEAD = 8
+"""values that a summary shows"""
+LEAST_EACH = 4
+"""inferences for which a thread of its own pays"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +93,7 @@ class Trace:
     @property
     def outputs(self) -> dict[str, Array]:
         """Output name -> array, in the model's order. A name that two outputs share gets its tensor index appended."""
-        names = [self.graph.tensors[i].name for i in self.graph.outputs]
-        return {
-            (n if names.count(n) == 1 else f"{n}:{i}"): self.kept[i]
-            for n, i in zip(names, self.graph.outputs, strict=True)
-        }
+        return {n: self.kept[i] for n, i in zip(output_names(self.graph), self.graph.outputs, strict=True)}
 
     def tensor(self, key: int | str) -> Array:
         """The values of a tensor by ``.tflite`` index or by name; recomputed from the inputs if it was not kept.
@@ -151,19 +155,9 @@ class Trace:
 
         return frame(LayerStats, self.stats)
 
-    def provenance(self) -> dict[str, Any]:
-        """What a reader needs to make the trace again: model digest, numerics, version, tensor names."""
-        g = self.graph
-        return {
-            "format": FORMAT,
-            "fxsim": __version__,
-            "model": Path(g.name).name,
-            "model_sha256": g.sha256,
-            "numerics": self.plan.numerics.name,
-            "inferences": self.batch.count,
-            "outputs": [g.tensors[i].name for i in g.outputs],
-            "tensors": {str(i): g.tensors[i].name for i in self.kept},
-        }
+    def summaries(self) -> "list[Summary]":
+        """Each output in short."""
+        return [summary(name, value.dtype, value.shape, [value]) for name, value in self.outputs.items()]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes ``output_0..``, ``tensor_<index>`` and ``meta`` (JSON text) to an ``.npz`` file. No pickles.
@@ -171,11 +165,68 @@ class Trace:
         Raises:
             OutputError: if the file cannot be written; nothing is left behind then.
         """
-        arrays: dict[str, Any] = {f"output_{n}": self.kept[i] for n, i in enumerate(self.graph.outputs)}
-        arrays |= {f"tensor_{i}": v for i, v in self.kept.items() if i not in self.graph.outputs}
+        arrays: dict[str, Any] = {name: self.kept[i] for name, i in entries(self.graph, self.kept)}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays, meta=np.array(json.dumps(self.provenance())))
+        np.savez_compressed(buffer, **arrays, meta=np.array(provenance(self.plan, self.batch.count, self.kept)))
         atomic_write(path, buffer.getvalue())
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """An output in short: what it is, its ends, its first values."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    low: float
+    high: float
+    head: tuple[float, ...]
+    """of its values the first 8"""
+
+    @property
+    def more(self) -> bool:
+        """True if there are values beyond ``head``."""
+        return math.prod(self.shape) > len(self.head)
+
+
+def summary(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], parts: Iterable[Array]) -> Summary:
+    """What is to be told of an output whose values come in ``parts``, one after the other."""
+    ends: list[float] = []
+    head: list[float] = []
+    for part in parts:
+        if part.size:
+            ends = [min([*ends[:1], part.min().item()]), max([*ends[1:], part.max().item()])]
+            head += part.reshape(-1)[: HEAD - len(head)].tolist()
+    low, high = ends or (math.nan, math.nan)
+    return Summary(name, str(dtype), shape, low, high, tuple(head))
+
+
+def output_names(graph: Graph) -> list[str]:
+    """The names of the outputs; one that two share gets its tensor index appended."""
+    names = [graph.tensors[i].name for i in graph.outputs]
+    return [n if names.count(n) == 1 else f"{n}:{i}" for n, i in zip(names, graph.outputs, strict=True)]
+
+
+def entries(graph: Graph, kept: Iterable[int]) -> list[tuple[str, int]]:
+    """``(name, tensor)`` of the arrays in a file of kept tensors."""
+    others = [(f"tensor_{i}", i) for i in kept if i not in graph.outputs]
+    return [(f"output_{n}", i) for n, i in enumerate(graph.outputs)] + others
+
+
+def provenance(plan: Plan | RealPlan, inferences: int, kept: Iterable[int]) -> str:
+    """What a reader of a file needs to make it again, as JSON: model digest, numerics, version, tensor names."""
+    g = plan.graph
+    told = {
+        "format": FORMAT,
+        "fxsim": __version__,
+        "model": Path(g.name).name,
+        "model_sha256": g.sha256,
+        "numerics": plan.numerics.name,
+        "inferences": inferences,
+        "outputs": [g.tensors[i].name for i in g.outputs],
+        "tensors": {str(i): g.tensors[i].name for i in kept},
+    }
+    return json.dumps(told)
 
 
 def computed(graph: Graph) -> list[int]:
@@ -186,22 +237,45 @@ def computed(graph: Graph) -> list[int]:
 
 
 def run(
-    plan: Plan | RealPlan, batch: Batch, keep: Sequence[int], progress: Progress | None = None
+    plan: Plan | RealPlan,
+    batch: Batch,
+    keep: Sequence[int],
+    progress: Progress | None = None,
+    threads: int | None = None,
 ) -> dict[int, Array]:
-    """Runs every inference of ``batch`` in order and stacks the tensors of ``keep`` as the inputs are stacked."""
+    """Runs every inference of ``batch`` and stacks the tensors of ``keep`` as the inputs are stacked.
+
+    Several at once, on as many ``threads`` (by default one a core), where no inference depends on another.
+    """
     if isinstance(plan, RealPlan):
         made = plan.run(batch, keep, progress=progress)
         return {i: batch.shape(made[i]) for i in keep}
-    ws = plan.workspace()
     kept = {i: batch.stack(plan.graph.tensors[i]) for i in keep}
-    for n in range(batch.count):
-        batch.load(n, ws.values)
-        plan.run(ws)
-        for i, stacked in kept.items():
-            stacked[n] = ws.values[i]
-        if progress is not None:
-            progress(n + 1)
+    turn, done, lock = count(), count(1), Lock()
+
+    def work(ws: Workspace) -> None:
+        while (n := next(turn)) < batch.count:
+            batch.load(n, ws.values)
+            plan.run(ws)
+            for i, stacked in kept.items():
+                stacked[n] = ws.values[i]
+            if progress is not None:
+                with lock:
+                    progress(next(done))
+
+    number = min(threads or _cores(), batch.count // LEAST_EACH) if plan.stateless else 1
+    with plan.workspaces(max(number, 1), frozenset(keep)) as workspaces:
+        if len(workspaces) == 1:
+            work(workspaces[0])
+        else:
+            with ThreadPoolExecutor(len(workspaces)) as pool:
+                list(pool.map(work, workspaces))
     return {i: batch.shape(v) for i, v in kept.items()}
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _survey(plan: Plan | RealPlan, batch: Batch) -> dict[int, Probe]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from fxsim.model.ops.base import Activated
 from fxsim.model.ops.rectify import LeakyRelu
 from fxsim.model.ops.reduce import reduced_axes
 from fxsim.model.qtype import Array
-from fxsim.sim import arithmetic
+from fxsim.sim import arithmetic, natives
 from fxsim.sim.activation import table
 from fxsim.sim.base import INT32, Arrays, Bound, Probe, Site, clamped, scalar_quant
 
@@ -35,7 +36,9 @@ def _sum(site: Site, sign: int) -> Bound:
         terms = arithmetic.flat(inputs[0], out.shape), arithmetic.flat(inputs[1], out.shape)
         kernel(*terms, zeros, multipliers, shift, out_zero, *clamp, y.reshape(-1))
 
-    return clamped(run, out, site.clamp(attrs.activation))
+    clamp = site.clamp(attrs.activation)
+    fast = natives.once_rounded((a, b, out), (a_zero, b_zero, out_zero), (first, sign * second), shift, clamp)
+    return replace(clamped(run, out, clamp), native=fast)
 
 
 def add(site: Site) -> Bound:
@@ -95,7 +98,7 @@ def _reduce(site: Site, parameters_of: Callable[[float, int, float, int, int], t
         low, high = int(np.sum(free < clamp[0])), int(np.sum(free > clamp[1]))
         return Probe(32, low, high, np.array([[acc.min(), acc.max(), 0, -1]], np.int64))
 
-    return Bound(run, probe)
+    return Bound(run, probe, native=natives.affine_mean(x, natives.image(x, axes, out), *parameters, clamp))
 
 
 def quantize(site: Site) -> Bound:
