@@ -207,10 +207,10 @@ def test_nothing_gets_faster_than_its_peak_and_its_memories(tmp_path, demo):
 
 
 def test_measurements_shorter_than_the_host_takes(tmp_path, demo):
-    own, host = own_layers(fxsim.estimate(demo, "systolic-16x16-ws"))
+    _, host = own_layers(fxsim.estimate(demo, "systolic-16x16-ws"))
     with pytest.raises(FxsimError, match=r"line 2: latency_ms is .* ms of it on the host; allowed: layers of systolic"):
         calibrate("systolic-16x16-ws", write(tmp_path, demo, [f"model.tflite,{host / 2},"]))
-    with pytest.raises(FxsimError, match="layer 999|layer is '999'"):
+    with pytest.raises(FxsimError, match="layer is '999'"):
         calibrate("systolic-16x16-ws", write(tmp_path, demo, ["model.tflite,1,999"]))
 
 
