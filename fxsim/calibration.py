@@ -179,14 +179,6 @@ def _as_a_whole(target: Target, profile: Accelerator | Dsp, path: Path) -> _Meth
     return _Method(found, whole.fit, whole.errors, whole.AS_IS, scaled, None)
 
 
-def _method(target: Target, path: Path) -> _Method[kernels.Measured] | _Method[whole.Timed]:
-    p = target.profile
-    if isinstance(p, Mcu):
-        return _by_kernel(p, path)
-    assert isinstance(p, Accelerator | Dsp)
-    return _as_a_whole(target, replace(p, fitted=Fitted()), path)
-
-
 def calibrate(target: str | os.PathLike[str], csv_file: str | os.PathLike[str], name: str = "") -> Calibration:
     """The target scaled so that estimates come near the measurements in a CSV file.
 
@@ -199,7 +191,10 @@ def calibrate(target: str | os.PathLike[str], csv_file: str | os.PathLike[str], 
     """
     loaded, path = load_target(os.fspath(target)), Path(csv_file)
     old = loaded.profile
-    new = _scaled(_method(loaded, path), old, path, name)
+    if isinstance(old, Mcu):
+        return _scaled(_by_kernel(old, path), old, path, name)
+    assert isinstance(old, Accelerator | Dsp)
+    new = _scaled(_as_a_whole(loaded, replace(old, fitted=Fitted()), path), old, path, name)
     if isinstance(new.profile, Accelerator) and new.profile.host.endswith(".toml"):
         host = str((Path(target).parent / new.profile.host).resolve())
         return dataclasses.replace(new, profile=replace(new.profile, host=host))

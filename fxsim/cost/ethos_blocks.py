@@ -261,8 +261,8 @@ def _first_or_coverage(cost: Array, g: _Grid, ifm: Size) -> tuple[int, int, int]
             share = float(np.float32(ifm.h * ifm.w) / np.float32(max(covered, 1)))
             if share <= least:
                 best, least = int(i), share
-    z, y, x = np.unravel_index(best, cost.shape)
-    return int(z), int(y), int(x)
+    z, y, x = (int(n) for n in np.unravel_index(best, cost.shape))
+    return z, y, x
 
 
 @lru_cache(maxsize=1024)

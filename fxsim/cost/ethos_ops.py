@@ -6,10 +6,12 @@ layer                  operations
 conv, dense            one convolution; a depthwise layer with one input channel is a convolution too; the activation
                        behind a window is done on the way out, but a pooling of its own if pixels are short
 depthwise, pool        one
-elementwise            one, on the output stage alone
+elementwise            one, on the output stage alone; a 16-bit leaky ReLU up to four, where the NPU's own
+                       does not rescale
 lookup                 a pooling of 1x1 windows that reads a table on its way out
 copy                   the same without a table; a transposition takes as long as reading and writing it,
-                       twice if channels change their place
+                       twice if channels change their place; a padding that no window does copies its input and
+                       fills what is before and behind each axis from a constant
 reduce                 a depthwise convolution over everything that is reduced, then a 32-bit multiplication
 softmax                28: maximum, subtraction with a table of exponentials, shift, sum, a reciprocal by three steps
                        of Newton and Raphson on 32 bits, multiplication, shift (16 bits: 13, with two tables)

@@ -66,11 +66,14 @@ class Way:
         """How what lies beyond the last full block is requantized."""
         return replace(self, rounding=self.tail, lanes=0)
 
+    def rest(self, layer: Layer) -> int:
+        """Elements of an output that lie beyond the last full block of elements."""
+        return layer.geometry.outputs % self.lanes if self.over_elements and self.lanes else 0
+
     def tail_channels(self, layer: Layer) -> range:
         """The channels in which elements lie beyond the last full block."""
-        g = layer.geometry
-        rest = g.outputs % self.lanes if self.over_elements and self.lanes else 0
-        return range(max(0, g.out_c - rest), g.out_c)
+        channels = layer.geometry.out_c
+        return range(max(0, channels - self.rest(layer)), channels)
 
     def _beyond(self, channels: int, flat: Array, size: int) -> Array | None:
         """What lies beyond the last full block of lanes, ``(rows or 1, channels)``; None where nothing does."""
@@ -161,6 +164,9 @@ class Ways:
         zero = 0 if r.zero_point == "ignored" else self.zero
         before, clamp = r.zero_point == "before" and zero != 0, self._clamp(settings)
         lanes = 0 if bits > 32 or r.tail == rounding or scheme in OWN_ROUNDING else r.lanes
+        over = self.layer.geometry.outputs if r.lanes_over == "elements" else self.layer.geometry.out_c
+        if lanes and (over < lanes or over % lanes == 0):  # no full block, or nothing beyond
+            rounding, lanes = (r.tail if over < lanes else rounding), 0
         floats = scheme.startswith("float")
         form = (
             (scales.real.dtype.name, scales.real.tobytes()) if floats else (scales.q.tobytes(), scales.shift.tobytes())

@@ -37,6 +37,8 @@ STEPS = 512
 """outputs whose thresholds are looked at; a type with more is not proved"""
 TARGETS = 4000
 """accumulators that are looked at for one that separates"""
+MOST_WRAPPED = 1 << 21
+"""accumulators, all of which are looked at to prove two ways that wrap equal"""
 TAILS = 8
 """accumulators that are tried for one way to round what lies beyond the last full block"""
 
@@ -128,19 +130,29 @@ class Separation:
         accs = summed(layer, self.every)
         made, of = way.of(accs, layer), list(way.tail_channels(layer))
         tail = way.tail_way.of(accs, layer)[:, of] if of else made[:, of]
-        place = () if np.array_equal(made[:, of], tail) else (way.lanes, way.tail)
+        place = () if np.array_equal(made[:, of], tail) else (way.rest(layer), tail.tobytes())
         return summing(layer)[0], place, made.tobytes()
 
     def _mark(self, way: Way) -> Any:  # noqa: ANN401
         """Equal for two ways only if they are proved to be one function of every reachable accumulator."""
-        if way.wraps or way.clamp[1] - way.clamp[0] > STEPS:
+        if way.wraps:
+            return self._wrapped(way)
+        if way.clamp[1] - way.clamp[0] > STEPS:
             return way.key
         main, of = thresholds(way, self.ways.layer, self.low, self.high), list(way.tail_channels(self.ways.layer))
         mark = main.tobytes(), way.clamp
         if not of:
             return mark
         tail = thresholds(way.tail_way, self.ways.layer, self.low, self.high)[:, of]
-        return mark if np.array_equal(tail, main[:, of]) else (*mark, tail.tobytes(), way.lanes)
+        return mark if np.array_equal(tail, main[:, of]) else (*mark, tail.tobytes(), way.rest(self.ways.layer))
+
+    def _wrapped(self, way: Way) -> Any:  # noqa: ANN401
+        """What every reachable accumulator gives, where there are few enough of them to look at all."""
+        low, high = int(self.low.min()), int(self.high.max())
+        if way.lanes or (high - low) * len(self.low) > MOST_WRAPPED:
+            return way.key
+        every = np.clip(np.arange(low, high + 1)[:, np.newaxis], self.low, self.high)
+        return "wraps", hash(way.of(every, self.ways.layer).astype(np.int16).tobytes())
 
     def _sum_mark(self, layer: Layer, way: Way) -> Any:  # noqa: ANN401
         """Equal for two ways to sum only if they are proved to give the same outputs under ``way``."""

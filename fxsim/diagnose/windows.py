@@ -73,7 +73,9 @@ def register(layer: Layer) -> Accumulator | None:
     """The layer's accumulator, or a simpler one that is proved to give the same; None: the whole sum."""
     if exact(layer):
         return None
-    a = layer.accumulator
+    a, (low, high) = layer.accumulator, spans(layer)
+    if a.order == "sequential" and not a.product_bits and lowest(a.bits) <= low.min() and high.max() <= highest(a.bits):
+        return _named(a, bits=64, overflow="wrap", at="step")  # only what becomes of the products counts
     if a.order in ("float32", "float16") and not a.lanes and exact(replace(layer, accumulator=_named(a, bits=64))):
         return _named(a, order="sequential", at="end")  # a float sum that loses nothing meets the register once
     return _named(a, at="step") if a.overflow == "wrap" and a.order == "sequential" else a
