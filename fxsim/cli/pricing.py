@@ -80,19 +80,19 @@ def estimate(
 
 @app.command()
 def calibrate(
-    target: Annotated[str, typer.Argument(help="An mcu target: a name (see: fxsim targets) or a .toml file.")],
+    target: Annotated[str, typer.Argument(help="A target: a name (see: fxsim targets) or a .toml file.")],
     measured: Annotated[
         Path, typer.Argument(help="A .csv file with the columns model, latency_ms and, if any, layer.")
     ],
     save: Annotated[Path, typer.Option("--save", "-o", help="The .toml file to write.")] = Path("calibrated.toml"),
 ) -> None:
-    """Fit a microcontroller to your own measurements and write it as a target of its own."""
+    """Fit a target to your own measurements and write it as a target of its own."""
     from fxsim.calibration import calibrate as fitted
 
     result = fitted(target, measured, save.stem)
     path = result.save(save)
     out.print(terminal.calibration(result))
-    terminal.say(out, f"saved {path}, evidence: {result.mcu.evidence}")
+    terminal.say(out, f"saved {path}, evidence: {result.profile.evidence}")
 
 
 @app.command()

@@ -5,7 +5,7 @@ No values either, but for weights where they decide the cost: an NPU's compiler 
 
 from dataclasses import replace
 
-from fxsim.cost import dsp, host, mcu, npu, systolic
+from fxsim.cost import dsp, fitted, host, mcu, npu, systolic
 from fxsim.cost.energy import HOST
 from fxsim.cost.evidence import unmeasured
 from fxsim.cost.layer import Estimate, LayerCost, ceil_div, verify
@@ -63,6 +63,8 @@ def estimate_work(
         result = host.cost(work, profile, core)
     else:
         raise FxsimError(f"{profile.name}: no host core for work that the accelerator does not run; got {core!r}")
+    if not isinstance(profile, Mcu):
+        result = fitted.applied(result, work, profile)
     known = setting is not None and setting.weights is not None
     speeds, peak = machine.speeds if machine else profile.bytes_per_cycle, peak_macs(profile, work)
     if machine and npu.sparse(machine, setting):

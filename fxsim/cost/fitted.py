@@ -13,28 +13,38 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fxsim.cost.layer import Estimate, LayerCost, binding
+from fxsim.cost.layer import Estimate, LayerCost, binding, memory_cycles
 from fxsim.cost.profiles import Accelerator, Dsp, Fitted
 from fxsim.model.qtype import Array
+from fxsim.model.work import Work
 
 ENOUGH = 3
 """measurements from which on two numbers are fitted"""
 FACTOR, CALL = "cycles", "cycles per layer"
 AS_IS = {FACTOR: 1.0, CALL: 0.0}
+UNFITTED = Fitted()
 
 
-def applied(e: Estimate, p: Accelerator | Dsp, floor: float, per_memory: dict[str, int]) -> Estimate:
+def _own(e: Estimate, p: Accelerator | Dsp) -> bool:
+    """True if the chip itself runs the layer, or its scalar core, not a host."""
+    return e.runs_on.startswith(p.name)
+
+
+def _floor(e: Estimate, macs: int, p: Accelerator | Dsp) -> float:
+    return min(e.cycles, max(macs / p.peak_macs.value, e.memory_cycles))
+
+
+def applied(e: Estimate, work: Work, p: Accelerator | Dsp) -> Estimate:
     """The estimate of a layer with the profile's factor and overhead."""
     f = p.fitted
-    if f == Fitted():
+    if f == UNFITTED or not _own(e, p):
         return e
-    cycles = math.ceil(max(f.factor.value * e.cycles + f.call.value, floor))
+    cycles = math.ceil(max(f.factor.value * e.cycles + f.call.value, _floor(e, work.macs, p)))
     compute = min(cycles, math.ceil(f.factor.value * e.compute_cycles + f.call.value))
-    idle = p.idle_power.value * (cycles - e.cycles) / p.clock.value * 1e12
-    energy = tuple((k, max(0.0, v + idle) if k == "idle_pj" else v) for k, v in e.energy_pj)
-    return replace(
-        e, cycles=cycles, compute_cycles=compute, bound=binding(compute, per_memory), energy_pj=energy
-    )  # fmt: skip
+    idle = p.idle_power.value * cycles / p.clock.value * 1e12
+    energy = tuple((k, idle if k == "idle_pj" else v) for k, v in e.energy_pj)
+    bound = binding(compute, memory_cycles(e.flows, p.bytes_per_cycle))
+    return replace(e, cycles=cycles, compute_cycles=compute, bound=bound, energy_pj=energy)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +59,10 @@ class Timed:
 
 def timed(layers: Sequence[LayerCost], p: Accelerator | Dsp, seconds: float) -> Timed:
     """A measurement of these layers together."""
-    own = [c for c in layers if c.estimate.runs_on.startswith(p.name)]
-    away = sum(c.estimate.cycles for c in layers if c not in own)
-    floors = [max(c.macs / p.peak_macs.value, c.estimate.memory_cycles) for c in own]
-    cycles = [c.estimate.cycles for c in own]
-    return Timed(np.array(cycles, float), np.minimum(floors, cycles), away, seconds * p.clock.value)
+    own = [c for c in layers if _own(c.estimate, p)]
+    away = sum(c.estimate.cycles for c in layers if not _own(c.estimate, p))
+    cycles, floors = ([c.estimate.cycles for c in own], [_floor(c.estimate, c.macs, p) for c in own])
+    return Timed(np.array(cycles, float), np.array(floors, float), away, seconds * p.clock.value)
 
 
 def errors(rows: Sequence[Timed], factors: Mapping[str, float]) -> list[float]:

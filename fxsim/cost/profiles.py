@@ -156,7 +156,7 @@ class Fitted(Struct, frozen=True):
     call: q.CallCycles = Constant(0.0, "cycle/call", "not fitted to measurements")
 
 
-class Accelerator(Profile, frozen=True):
+class Accelerator(Profile, frozen=True, kw_only=True):
     """A neural processor with its memories, and the MCU core that runs what it cannot."""
 
     host: str
@@ -204,7 +204,7 @@ class WideNpu(Npu, frozen=True, kw_only=True):
     array: SplitArray
 
 
-class Systolic(Accelerator, frozen=True):
+class Systolic(Accelerator, frozen=True, kw_only=True):
     """A systolic array of ``rows x columns`` multipliers with an SRAM for each operand, as SCALE-Sim has them.
 
     Its memories are ``ifmap``, ``filter`` and ``ofmap`` (on chip, half of each usable: they are double-buffered), and one

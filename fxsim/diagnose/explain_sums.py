@@ -142,7 +142,8 @@ class Search:
         ways = self._all_ways([s for _, s in nearest])
         found = [m for group in _groups(sums) for m in self._fitting(group, ways)]
         seconds = self._second(sums, {m.behaviour[0] for m in found})
-        found += [m for group in _groups(seconds) for m in self._fitting(group, [w for w in ways if not w[2]])]
+        bare = [w for w in ways if not w[2]]
+        found += [m for group in _groups(seconds) for m in self._fitting(group, bare)]
         sums += seconds
         fitting, ties = self._confirmed(found, sums)
         fitting = ordered(fitting, self.users)
@@ -210,7 +211,7 @@ class Search:
     def _all_ways(self, bases: list[OpNumerics]) -> list[tuple[Way, OpNumerics, int]]:
         """Every distinct requantization with the fewest quirks that make it; the bases' own all of them."""
         own, others = [], {}
-        for settings, count in _candidates(tuple(bases)):
+        for settings, count in _candidates(bases):
             way = self.ways.of(settings)
             if way is None:
                 continue
@@ -292,16 +293,21 @@ class Search:
         return True, ties
 
 
-@lru_cache(maxsize=8)
-def _candidates(bases: tuple[OpNumerics, ...]) -> list[tuple[OpNumerics, int]]:
+def _candidates(bases: list[OpNumerics]) -> Iterator[tuple[OpNumerics, int]]:
     """``(settings, quirks)``: the bases, one quirk off any of them, two off the nearest."""
-    axes = quirks.REQUANTIZE
-    found = [(base, 0) for base in bases]
-    for base in bases:
-        found += [(q.apply(base), 1) for several in axes.values() for q in several]
-    for base in bases[:NEAR]:
-        found += [(b.apply(a.apply(base)), 2) for a, b in quirks.pairs(axes)]
-    return found
+    yield from ((base, 0) for base in bases)
+    yield from ((s, 1) for base in bases for s in _one_off(base))
+    yield from ((s, 2) for base in bases[:NEAR] for s in _two_off(base))
+
+
+@lru_cache(maxsize=64)
+def _one_off(base: OpNumerics) -> list[OpNumerics]:
+    return [q.apply(base) for several in quirks.REQUANTIZE.values() for q in several]
+
+
+@lru_cache(maxsize=32)
+def _two_off(base: OpNumerics) -> list[OpNumerics]:
+    return [b.apply(a.apply(base)) for a, b in quirks.pairs(quirks.REQUANTIZE)]
 
 
 def _key(settings: OpNumerics) -> tuple[Any, Any]:

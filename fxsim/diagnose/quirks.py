@@ -232,7 +232,7 @@ def _fields(settings: OpNumerics) -> dict[tuple[str, str], Any]:
     found: dict[tuple[str, str], Any] = {("", "variant"): settings.variant or "default"}
     for part in PARTS:
         struct = getattr(settings, part)
-        found |= {(part, f.name): getattr(struct, f.name) for f in msgspec.structs.fields(struct)}
+        found |= {(part, name): getattr(struct, name) for name in struct.__struct_fields__}
     return found
 
 

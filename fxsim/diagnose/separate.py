@@ -4,7 +4,8 @@ A clamped requantization is a rising step function of the accumulator. It is the
 every output at the same accumulator, which bisection over the reachable accumulators of a channel finds.
 """
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,8 +17,9 @@ from fxsim.diagnose.cases import Case
 from fxsim.diagnose.explain_sums import Member
 from fxsim.diagnose.explain_ways import Way, Ways
 from fxsim.diagnose.separate_inputs import (
-    STYLES,
+    Spot,
     at,
+    drawn_windows,
     every_window,
     image_shape,
     reach,
@@ -35,7 +37,7 @@ STEPS = 512
 """outputs whose thresholds are looked at; a type with more is not proved"""
 TARGETS = 4000
 """accumulators that are looked at for one that separates"""
-TAILS = 20
+TAILS = 8
 """accumulators that are tried for one way to round what lies beyond the last full block"""
 
 
@@ -61,6 +63,7 @@ class Separation:
     every: Array | None = field(init=False)
     """all windows that there can be, of a layer of one or two taps"""
     _marks: dict[Any, Any] = field(default_factory=dict)
+    _by_mark: dict[Any, Kind] = field(init=False)
     probes: Array = field(init=False)
     """accumulators ``(rows, channels)`` around every step of the first member"""
 
@@ -70,7 +73,8 @@ class Separation:
         both = [spans(layer) for layer in {id(v): v for v in summed_as}.values()]
         self.low, self.high = np.min([s[0] for s in both], axis=0), np.max([s[1] for s in both], axis=0)
         self.probes, self.every = self._probes(), every_window(self.ways.layer)
-        self.kinds = list(self._sorted().values())
+        self._by_mark = self._sorted()
+        self.kinds = list(self._by_mark.values())
 
     def _probes(self) -> Array:
         way = self.ways.of(self.members[0].settings)
@@ -102,11 +106,13 @@ class Separation:
         way, layer = self.ways.of(settings), self.ways.layer_for(settings)
         if way is None or layer is None:
             return None
+        sums = settings.accumulator, settings.operands, way.key
         if self.every is not None:
-            return self._enumerated(layer, way), way, layer
+            if sums not in self._marks:
+                self._marks[sums] = self._enumerated(layer, way)
+            return self._marks[sums], way, layer
         if way.key not in self._marks:
             self._marks[way.key] = self._mark(way)
-        sums = settings.accumulator, settings.operands, way.key
         if sums not in self._marks:
             self._marks[sums] = self._sum_mark(layer, way)
         return (self._marks[way.key], self._marks[sums]), way, layer
@@ -114,7 +120,7 @@ class Separation:
     def holds(self, settings: OpNumerics) -> bool:
         """True if ``settings`` are proved to be the same function as a member."""
         found = self._marked(settings)
-        return found is not None and found[0] in self._sorted()
+        return found is not None and found[0] in self._by_mark
 
     def _enumerated(self, layer: Layer, way: Way) -> Any:  # noqa: ANN401
         """What all windows give: nothing else can come, but at the edges."""
@@ -150,21 +156,40 @@ class Separation:
         """Members of one kind are the same for every input."""
         return True
 
-    def inputs(self, most: int = 8) -> list[tuple[Array, ...]]:
+    def inputs(self, most: int = 24) -> list[tuple[Array, ...]]:
         """Inputs of the layer, an entry an inference, on which its kinds differ; empty if none were found."""
         if len(self.kinds) < 2:
             return []
         images = [*self._made_inputs(), *styles(self.ways.layer, np.random.default_rng(1))]
         given = [self._around(image) for image in images]
-        outs = [[self._output(kind, x).tobytes() for x in given] for kind in self.kinds]
+        size = self.ways.layer.geometry.outputs
+
+        def whole(layer: Layer) -> Array:
+            accs = [layer.accumulate(x[layer.position]) for x in given]
+            return np.concatenate([acc.reshape(-1, acc.shape[-1]) for acc in accs])
+
+        channels = self.ways.layer.geometry.out_c
+        flat = np.tile(np.arange(size // channels) * channels, len(given))
+        outs = self._codes(whole, flat, size, len(given))
         return [given[i] for i in refining(outs, most)]
 
-    def _output(self, kind: Kind, given: tuple[Array, ...]) -> Array:
-        layer = kind.layer
-        acc = layer.accumulate(given[layer.position])
-        rows = acc.reshape(-1, acc.shape[-1])
-        seen = parts(kind.way.scheme, rows, kind.way.scales)
-        return kind.way.outputs(rows, np.arange(len(rows)) * rows.shape[1], seen, layer, layer.geometry.outputs)
+    def _codes(self, accumulators: Callable[[Layer], Array], flat: Array, size: int, columns: int) -> Array:
+        """``(kinds, columns)``: equal in a column only where two kinds give the same outputs in that share of all rows."""
+        sums = [summing(kind.layer) for kind in self.kinds]
+        order = sorted(range(len(sums)), key=lambda n: (hash(sums[n]), hash(self.kinds[n].way.product)))
+        found = np.empty((len(sums), columns), np.int64)
+        acc, seen, last, weight = np.empty(0), None, (None, None), np.empty(0, np.int64)
+        for n in order:
+            kind = self.kinds[n]
+            if sums[n] != last[0]:
+                acc, last = accumulators(kind.layer), (sums[n], None)
+            if kind.way.product != last[1]:
+                seen, last = parts(kind.way.scheme, acc, kind.way.scales), (sums[n], kind.way.product)
+            made = kind.way.outputs(acc, flat, seen, kind.layer, size).reshape(columns, -1)
+            if not weight.size:
+                weight = np.random.default_rng(3).integers(-(1 << 62), 1 << 62, made.shape[1])
+            found[n] = made @ weight
+        return found
 
     def _around(self, image: Array) -> tuple[Array, ...]:
         """All inputs of the layer, with ``image`` in the place of its data."""
@@ -172,12 +197,6 @@ class Separation:
         given = list(self.case.inputs[0])
         given[layer.position] = np.ascontiguousarray(layer.as_input(image)).reshape(given[layer.position].shape)
         return tuple(given)
-
-    def _outputs_of_probes(self, ways: Sequence[Way], layer: Layer) -> Array:
-        """``(kinds, rows, channels)``: what all windows give; of larger layers, what the probed accumulators do."""
-        if self.every is None:
-            return np.stack([way.of(self.probes, layer) for way in ways])
-        return np.stack([k.way.of(summed(k.layer, self.every), k.layer) for k in self.kinds])
 
     def _tails(self, layer: Layer, ways: Sequence[Way], rng: np.random.Generator) -> Iterator[Array]:
         """Images whose last output tells a rounding of what lies beyond the last full block of elements."""
@@ -199,64 +218,125 @@ class Separation:
                 break
 
     def _made_inputs(self) -> list[Array]:
-        """Images that put accumulators on which the kinds' requantizations differ under windows of their own."""
-        layer, rng = self.kinds[0].layer, np.random.default_rng(2)
+        """Images whose windows the kinds were seen to differ on."""
+        layer, rng = self.kinds[0].layer, np.random.default_rng(2 + len(self.kinds))
         distinct = list({k.way.key: k.way for k in self.kinds}.values())
-        made = self._outputs_of_probes(distinct, layer)
-        differ = np.argwhere(np.any(made != made[:1], axis=0))
-        differ = differ[rng.permutation(len(differ))[:TARGETS]]
-        outs = [[int(m[r, c]) for r, c in differ] for m in made]
-        places, images = spots(layer), list(self._tails(layer, distinct, rng))
-        image, used = None, 0
-        for i in _ordered(outs) if len(differ) else ():
-            row, channel = differ[i]
-            if image is None or used == len(places):
-                image, used = np.full(image_shape(layer), layer.x_zero, layer.input_dtype), 0
-                images.append(image)
-            if self.every is not None:
-                write_window(layer, image, places[used], self.every[row])
-                used += 1
-            elif reach(layer, image, places[used], int(channel), int(self.probes[row, channel]), rng):
-                used += 1
-            if len(images) > STYLES:
-                break
+        images, places = list(self._tails(layer, distinct, rng)), spots(layer)
+        drawn = self.every if self.every is not None else drawn_windows(layer, self._shown(), rng)
+        outs = self._codes(lambda of: summed(of, drawn), np.zeros(len(drawn), np.int64), 0, len(drawn))
+        page = _Pages(layer, places, images)
+        for i in _ordered(outs):
+            write_window(layer, page.image, page.place, drawn[i])
+            page.turn()
+        if self.every is None:
+            page.fresh()
+            self._aim(page, distinct, rng)
         return images
 
+    def _shown(self) -> tuple[Array, Array]:
+        """The accumulators of each channel between which the first kind's outputs are not clamped."""
+        way = self.kinds[0].way
+        low, high = way.clamp if not way.wraps else (-300, 300)
+        real = np.where(way.scales.real > 0, way.scales.real, 1).astype(np.float64)
+        ends = (low - way.zero) / real, (high - way.zero) / real
+        clipped = [np.broadcast_to(np.clip(v, self.low, self.high), self.low.shape) for v in ends]
+        return clipped[0], clipped[1]
 
-def _ordered(outs: list[list[int]]) -> list[int]:
+    def _aim(self, page: "_Pages", ways: Sequence[Way], rng: np.random.Generator) -> None:
+        """Puts accumulators on which requantizations differ under windows of their own."""
+        layer = self.kinds[0].layer
+        made = np.stack([way.of(self.probes, layer) for way in ways])
+        differ = np.argwhere(np.any(made != made[:1], axis=0))
+        differ = differ[rng.permutation(len(differ))[:TARGETS]]
+        outs = made[:, differ[:, 0], differ[:, 1]]
+        for i in _ordered(outs):
+            row, channel = differ[i]
+            if reach(layer, page.image, page.place, int(channel), int(self.probes[row, channel]), rng):
+                page.turn()
+
+
+@dataclass(slots=True, eq=False)
+class _Pages:
+    """Images that are filled window by window."""
+
+    layer: Layer
+    places: list[Spot]
+    images: list[Array]
+    used: int = 0
+    image: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fresh()
+
+    @property
+    def place(self) -> Spot:
+        return self.places[self.used]
+
+    def turn(self) -> None:
+        """The window is filled: on to the next."""
+        if self.used == 0:
+            self.images.append(self.image)
+        self.used += 1
+        if self.used == len(self.places):
+            self.fresh()
+
+    def fresh(self) -> None:
+        """A new image."""
+        self.image, self.used = np.full(image_shape(self.layer), self.layer.x_zero, self.layer.input_dtype), 0
+
+
+def _ordered(outs: Array) -> list[int]:
     """The columns, those first that separate most; each several times over, since not every accumulator can be reached."""
-    left, found = list(range(len(outs[0]))), []
+    left, found = np.arange(outs.shape[1]), list[int]()
     for _ in range(4):
-        chosen = refining([[row[i] for i in left] for row in outs], 24)
-        found += [left[i] for i in chosen]
-        left = [i for n, i in enumerate(left) if n not in set(chosen)]
-        if not left:
-            break
+        chosen = refining(outs[:, left], 24)
+        found += left[chosen].tolist()
+        left = np.delete(left, chosen)
     return found
 
 
-def refining(outs: Sequence[Sequence[Any]], most: int) -> list[int]:
+def refining(outs: Array | Sequence[Sequence[Any]], most: int) -> list[int]:
     """The columns, at most so many, that tell most rows apart, chosen one after the other."""
-    groups: list[list[int]] = [list(range(len(outs)))]
-    chosen: list[int] = []
-    columns = range(len(outs[0])) if outs else range(0)
-    while len(chosen) < most and any(len(p) > 1 for p in groups):
-        best, count = -1, len(groups)
-        for c in columns:
-            n = sum(len({outs[r][c] for r in p}) for p in groups)
-            if n > count:
-                best, count = c, n
-        if best < 0:
-            break
-        chosen.append(best)
-        split: list[list[int]] = []
-        for p in groups:
-            by: dict[Any, list[int]] = {}
-            for r in p:
-                by.setdefault(outs[r][best], []).append(r)
-            split += by.values()
-        groups = split
+    codes = outs if isinstance(outs, np.ndarray) else _coded(outs)
+    if codes.size == 0:
+        return []
+    first = _first_alike(codes)
+    rows, weight = np.arange(len(first)), np.random.default_rng(4).integers(-(1 << 62), 1 << 62, len(first))
+    columns = np.unique(weight @ first, return_index=True)[1]  # of those that tell the same, one
+    told = np.count_nonzero(first == rows[:, np.newaxis], axis=0) - 1
+    gains = [(-int(told[c]), int(c)) for c in columns if told[c]]
+    heapq.heapify(gains)
+    groups, chosen = np.zeros(len(first), np.int64), list[int]()
+    while gains and len(chosen) < most:
+        column = heapq.heappop(gains)[1]
+        whole, split = len(np.unique(groups)), groups * len(first) + first[rows, column]
+        ranked = np.sort(split)
+        gain = np.count_nonzero(ranked[1:] != ranked[:-1]) + 1 - whole if len(rows) else 0
+        if gain and gains and gain < -gains[0][0]:
+            heapq.heappush(gains, (-gain, column))  # less than it was: others have told some of it
+        elif gain:
+            chosen.append(column)
+            _, groups, sizes = np.unique(split, return_inverse=True, return_counts=True)
+            several = sizes[groups] > 1
+            rows, groups = rows[several], groups[several]
     return chosen
+
+
+def _first_alike(codes: Array) -> Array:
+    """For each entry, the first row that has its value in its column."""
+    order = np.argsort(codes, axis=0, kind="stable")
+    ranked = np.take_along_axis(codes, order, 0)
+    starts = np.concatenate([np.ones_like(ranked[:1], np.bool_), ranked[1:] != ranked[:-1]])
+    at = np.maximum.accumulate(np.where(starts, np.arange(len(codes))[:, np.newaxis], 0), axis=0)
+    found = np.empty(codes.shape, np.int64)
+    np.put_along_axis(found, order, np.take_along_axis(order, at, 0), 0)
+    return found
+
+
+def _coded(outs: Sequence[Sequence[Any]]) -> Array:
+    """A number for each value."""
+    known: dict[Any, int] = {}
+    return np.array([[known.setdefault(v, len(known)) for v in row] for row in outs], np.int64)
 
 
 def thresholds(

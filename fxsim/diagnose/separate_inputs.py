@@ -13,6 +13,8 @@ TRIES = 60
 """of making an input for one accumulator"""
 STYLES = 40
 """whole inputs that are drawn for what accumulators alone do not show"""
+DRAWN = 4096
+"""windows that are drawn for what accumulators alone do not show"""
 MOST_WINDOWS = 1 << 16
 
 Spot = tuple[int, int, list[int], list[int]]
@@ -105,6 +107,41 @@ def every_window(layer: Layer) -> Array | None:
     values = np.stack([v.reshape(-1) for v in np.meshgrid(*[np.arange(low, high + 1)] * taps, indexing="ij")], axis=-1)
     shaped = values.reshape(-1, g.kernel_h, g.kernel_w, per)
     return np.tile(shaped, (1, 1, 1, g.groups)).astype(layer.input_dtype)
+
+
+def drawn_windows(layer: Layer, shown: tuple[Array, Array], rng: np.random.Generator, count: int = DRAWN) -> Array:
+    """``(count, KH, KW, C)``: some taps drive a sum to its peak, the others bring it back to where an output shows it.
+
+    ``shown`` are the accumulators of each channel between which outputs are not clamped. What drives is a first stretch
+    of the taps, whole pairs of them, or any; every fourth window is noise.
+    """
+    g, (low, high) = layer.geometry, layer.input_range
+    x_low, x_high, per, outs = low - layer.x_zero, high - layer.x_zero, g.in_c // g.groups, g.out_c // g.groups
+    taps = g.kernel_h * g.kernel_w * per
+    found = np.zeros((count, g.kernel_h, g.kernel_w, g.in_c), np.int64)
+    for group in range(g.groups):
+        channel = group * outs + rng.integers(0, outs, count)
+        weight = layer.weight.reshape(taps, g.out_c).T[channel].astype(np.int64)
+        up = weight * rng.choice([-1, 1], (count, 1)) > 0
+        drive, back = np.where(up, x_high, x_low), np.where(up, x_low, x_high)
+        stretch = np.arange(taps) < rng.integers(0, taps + 1, (count, 1))
+        pairs = np.repeat(rng.random((count, taps // 2 + 1)) < rng.random((count, 1)), 2, axis=1)[:, :taps]
+        any_tap = rng.random((count, taps)) < rng.random((count, 1))
+        drives = np.choose(rng.integers(0, 4, (count, 1)), [stretch, stretch, pairs, any_tap])
+        share = np.where(rng.random((count, 1)) < 0.5, 1, 2.0 ** -rng.uniform(0, 4, (count, 1)))
+        driven = np.rint(np.where(drives, drive * share, 0))
+        target = rng.uniform(*(v[channel] for v in shown)) - layer.bias[channel]
+        returned = np.where(drives, 0, back)
+        whole = (returned * weight).sum(axis=1)
+        part = np.clip((target - (driven * weight).sum(axis=1)) / np.where(whole == 0, 1, whole), 0, 1)
+        values = driven + np.rint(returned * part[:, np.newaxis])
+        noise = rng.random((count, taps)) * (x_high - x_low) + x_low
+        ends = np.where(noise > 0, x_high, x_low)
+        n = np.arange(count)[:, np.newaxis]
+        values = np.where(n % 8 == 0, np.rint(noise * share), np.where(n % 8 == 1, ends, values))
+        shape = count, g.kernel_h, g.kernel_w, per
+        found[..., group * per : (group + 1) * per] = np.clip(values, x_low, x_high).reshape(shape)
+    return (found + layer.x_zero).astype(layer.input_dtype)
 
 
 def write_window(layer: Layer, image: Array, spot: Spot, window: Array) -> None:

@@ -223,11 +223,11 @@ def cost(c: "Cost") -> Table:
 
 
 def calibration(c: "Calibration") -> Table:
-    """The factor of each type of layer."""
+    """The factors that cycles were scaled by."""
     rows = [[kind, f"{factor:.3g}"] for kind, factor in c.factors.items()]
     worst = [f"{max(map(abs, e)):.0%}" for e in (c.before, c.after)]
-    title = f"{c.mcu.name}: {len(c.before)} measurements, at most {worst[0]} off before, {worst[1]} after"
-    return table(title, {"type of layer": "left", "cycles x": "right"}, rows)
+    title = f"{c.profile.name}: {len(c.before)} measurements, at most {worst[0]} off before, {worst[1]} after"
+    return table(title, {"type of layer": "left", "factor": "right"}, rows)
 
 
 def cost_comparison(c: "CostComparison") -> Table:

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 import fxsim
 from fxsim.calibration import calibrate
 from fxsim.cost.calibrate import Measured, errors, fit, predicted, scaled
+from fxsim.cost.fitted import Timed
+from fxsim.cost.fitted import fit as fit_whole
 from fxsim.cost.mcu_library import SCALED
+from fxsim.cost.toml import dump
 from fxsim.errors import FxsimError, ProfileError
 from fxsim.model.live import works
 from fxsim.targets import load_target
@@ -94,20 +97,20 @@ def test_a_chip_that_is_slower_throughout_is_met(tmp_path, demo):
     result = calibrate("cortex-m4", write(tmp_path, demo, lines))
     assert max(map(abs, result.before)) == pytest.approx(1 / 3, abs=0.01)
     assert max(map(abs, result.after)) < 0.02
-    band = result.mcu.error_band["latency"]
+    band = result.profile.error_band["latency"]
     assert (band.rows, band.extrapolated) == (len(lines), "") and band.p90 < 0.03
-    assert "measured.csv" in result.mcu.evidence
+    assert "measured.csv" in result.profile.evidence
     path = result.save(tmp_path / "mine.toml")
     mine = fxsim.estimate(demo, path)
     assert mine.total["time_us"] / 1e3 == pytest.approx(sum(slow), rel=0.02)
-    assert mine.target.profile == result.mcu
+    assert mine.target.profile == result.profile
     assert "calibrated on" in mine.target.profile.kernel.conv.mac.source
 
 
 def test_one_row_does_not_claim_to_have_been_tested(tmp_path, demo):
     result = calibrate("cortex-m3", write(tmp_path, demo, ["model.tflite,100,"]), "mine")
-    assert result.mcu.name == "mine"
-    assert result.mcu.evidence.startswith("unvalidated")
+    assert result.profile.name == "mine"
+    assert result.profile.evidence.startswith("unvalidated")
     assert abs(result.after[0]) < 0.05
 
 
@@ -115,7 +118,7 @@ def test_libraries_that_drop_channels_are_calibrated_on_what_they_compute(tmp_pa
     graph = fxsim.read(demo)
     target = load_target("cortex-m4+x-cube-ai-9").profile
     result = calibrate("cortex-m4+x-cube-ai-9", write(tmp_path, demo, ["model.tflite,50,"]))
-    assert result.mcu.live_channels == target.live_channels
+    assert result.profile.live_channels == target.live_channels
     assert len(works(graph, live=True)) == len(graph.nodes)
 
 
@@ -138,8 +141,8 @@ def test_bad_rows_say_where_and_what_is_allowed(lines, message, tmp_path, demo):
 
 def test_bad_files_and_targets(tmp_path, demo):
     good = write(tmp_path, demo, ["model.tflite,1,"])
-    with pytest.raises(ProfileError, match=r"target hexagon-680 is a dsp; allowed: an mcu"):
-        calibrate("hexagon-680", good)
+    with pytest.raises(ProfileError, match="no target 'hexagon-1'"):
+        calibrate("hexagon-1", good)
     with pytest.raises(FxsimError, match="cannot be read"):
         calibrate("cortex-m4", tmp_path / "absent.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
@@ -147,3 +150,86 @@ def test_bad_files_and_targets(tmp_path, demo):
         calibrate("cortex-m4", tmp_path / "other.csv")
     with pytest.raises(FxsimError, match=r"got the suffix '.txt'; allowed: '.toml'"):
         calibrate("cortex-m4", good).save(tmp_path / "mine.txt")
+
+
+# NPU, DSP, systolic array: a factor, and an overhead for each layer
+
+OTHERS = ("ethos-u55-128", "ethos-u85-256@sram-only", "hexagon-680", "systolic-16x16-ws")
+
+
+def own_layers(cost):
+    """Milliseconds of each layer that the target itself runs, as it is; and those that the host takes."""
+    own = {i: c.time_s * 1e3 for i, c in enumerate(cost.layers) if c.estimate.runs_on.startswith(cost.target.name)}
+    return own, sum(c.time_s for c in cost.layers) * 1e3 - sum(own.values())
+
+
+@pytest.mark.parametrize("target", OTHERS)
+def test_a_factor_and_an_overhead_are_found_again(target, tmp_path, demo):
+    cost = fxsim.estimate(demo, target)
+    own, host = own_layers(cost)
+    call = 2000 / cost.target.profile.clock.value * 1e3
+    slow = {i: 1.5 * t + call for i, t in own.items()}
+    lines = [f"model.tflite,{sum(slow.values()) + host},"] + [f"model.tflite,{t},{i}" for i, t in slow.items()]
+    result = calibrate(target, write(tmp_path, demo, lines), "mine")
+    fitted = result.profile.fitted
+    assert (fitted.factor.value, fitted.call.value) == (pytest.approx(1.5), pytest.approx(2000))
+    assert max(map(abs, result.after)) < 1e-9 < max(map(abs, result.before))
+    assert result.left_out.rows == len(lines) and result.left_out.p90 < 0.01
+    assert "measured.csv" in result.profile.evidence
+    mine = fxsim.estimate(demo, result.save(tmp_path / "mine.toml"))
+    assert mine.target.profile == result.profile
+    assert mine.total["time_us"] / 1e3 == pytest.approx(sum(slow.values()) + host, rel=1e-3)
+    assert own_layers(mine)[1] == pytest.approx(host)  # the host is not scaled
+    idle = sum(dict(c.estimate.energy_pj)["idle_pj"] for c in mine.layers)
+    assert idle == pytest.approx(mine.target.profile.idle_power.value * mine.total["time_us"] * 1e6, rel=1e-3)
+
+
+def test_one_measurement_of_an_accelerator_gives_a_factor_and_no_evidence(tmp_path, demo):
+    cost = fxsim.estimate(demo, "ethos-u55-128")
+    twice = 2 * cost.total["time_us"] / 1e3
+    result = calibrate("ethos-u55-128", write(tmp_path, demo, [f"model.tflite,{twice},"]))
+    assert result.factors["cycles"] == pytest.approx(2) and result.factors["cycles per layer"] == 0
+    assert result.profile.evidence.startswith("unvalidated: one measurement")
+    again = calibrate(result.save(tmp_path / "once.toml"), write(tmp_path, demo, [f"model.tflite,{twice},"]))
+    assert again.factors == pytest.approx(result.factors)  # of the profile as it was before
+
+
+def test_nothing_gets_faster_than_its_peak_and_its_memories(tmp_path, demo):
+    cost = fxsim.estimate(demo, "systolic-16x16-os-bw1")
+    own, host = own_layers(cost)
+    result = calibrate(
+        "systolic-16x16-os-bw1", write(tmp_path, demo, [f"model.tflite,{sum(own.values()) / 50 + host},"])
+    )
+    mine = fxsim.estimate(demo, result.save(tmp_path / "mine.toml"))
+    for c in mine.layers:
+        if c.estimate.runs_on == "systolic-16x16-os-bw1-calibrated":
+            assert c.estimate.cycles >= max(c.estimate.memory_cycles, c.macs / 256)
+
+
+def test_measurements_shorter_than_the_host_takes(tmp_path, demo):
+    _, host = own_layers(fxsim.estimate(demo, "systolic-16x16-ws"))
+    with pytest.raises(FxsimError, match=r"line 2: latency_ms is .* ms of it on the host; allowed: layers of systolic"):
+        calibrate("systolic-16x16-ws", write(tmp_path, demo, [f"model.tflite,{host / 2},"]))
+    with pytest.raises(FxsimError, match="layer is '999'"):
+        calibrate("systolic-16x16-ws", write(tmp_path, demo, ["model.tflite,1,999"]))
+
+
+def test_an_overhead_that_does_not_help_is_left_out():
+    rng = np.random.default_rng(3)
+    cycles = [rng.uniform(1e3, 1e6, 5) for _ in range(8)]
+    made = [Timed(c, np.zeros(5), 0.0, float(1.3 * c.sum() * np.exp(0.05 * rng.normal()))) for c in cycles]
+    found = fit_whole(made)
+    assert found["cycles"] == pytest.approx(1.3, rel=0.05) and found["cycles per layer"] < 1e3
+
+
+def test_a_host_beside_the_target_is_found_from_elsewhere(tmp_path, demo):
+    from fxsim import hwfiles
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    text = hwfiles.find("npu", "systolic-32x32-os").read_text()
+    host = load_target("cortex-m4").profile
+    (folder / "core.toml").write_text(dump(host))
+    (folder / "array.toml").write_text(text.replace('host = "cortex-m4"', 'host = "core.toml"'))
+    result = calibrate(folder / "array.toml", write(tmp_path, demo, ["model.tflite,100,"]))
+    assert load_target(result.save(tmp_path / "elsewhere.toml")).host == host

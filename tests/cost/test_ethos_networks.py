@@ -16,11 +16,15 @@ from fxsim.cost.estimate import estimate_graph, estimate_work
 from fxsim.cost.ethos_array import Size
 from fxsim.cost.ethos_graph import surroundings
 from fxsim.cost.ethos_ops import Surroundings, deepened, operations
+from fxsim.cost.ethos_weights import Weights
 from fxsim.cost.npu import Setting, machine_of
 from fxsim.errors import ProfileError
+from fxsim.model.graph import Tensor
 from fxsim.model.live import works
 from fxsim.model.ops.base import Attributes
 from fxsim.model.ops.conv import Conv2D
+from fxsim.model.ops.rectify import LeakyRelu
+from fxsim.model.qtype import INT16, QuantParams
 from fxsim.targets import load_target
 
 U55 = load_target("ethos-u55-128")
@@ -308,7 +312,7 @@ def drawn(convs, height, width, channels):
 
 @pytest.mark.parametrize(("name", "often", "most"), [("ethos-u55-128", 0.15, 0.3), ("ethos-u85-256", 0.15, 0.3)])
 def test_a_larger_layer_in_a_network_seldom_costs_less(name, often, most):
-    """700 enlargements on each of six targets: 3 to 9 % fell, the worst by 28 %."""
+    """500 enlargements on each of eight targets: 2 to 10 % fell, the worst by 34 %."""
     rng, count, falls = random.Random(7), 100, []
     for _ in range(count):
         convs = [(rng.randint(4, 96), rng.choice([1, 3, 5])) for _ in range(rng.randint(2, 4))]
@@ -327,6 +331,77 @@ def test_a_larger_layer_in_a_network_seldom_costs_less(name, often, most):
         falls.append(1 - large / small)
     assert sum(f > 0 for f in falls) <= often * count
     assert max(falls) <= most
+
+
+@pytest.mark.parametrize("name", ["ethos-u55-128", "ethos-u65-256@dedicated-sram-384kb", "ethos-u85-256"])
+def test_a_slower_memory_in_a_network_seldom_costs_less(name):
+    """500 on each of eight targets: 1 to 4 % fell, mostly by less than 3 %; the worst that was seen is 15 %."""
+    rng, count, falls = random.Random(9), 100, []
+    t = load_target(name)
+    for _ in range(count):
+        convs = [(rng.randint(4, 96), rng.choice([1, 3, 5])) for _ in range(rng.randint(2, 4))]
+        graph = drawn(convs, rng.randint(4, 32), rng.randint(4, 32), rng.choice([3, 8, 16, 32]))
+        which, factor = rng.choice(list(t.profile.memory)), rng.choice([0.5, 0.25, 0.1])
+        memory = t.profile.memory[which]
+        bandwidth = replace(memory.bandwidth, value=memory.bandwidth.value * factor)
+        slow = replace(t.profile, memory=t.profile.memory | {which: replace(memory, bandwidth=bandwidth)})
+        fast, slower = (sum(c.estimate.cycles for c in estimate_graph(graph, p, t.host)) for p in (t.profile, slow))
+        falls.append(1 - slower / fast)
+    assert sum(f > 0 for f in falls) <= 0.05 * count
+    assert max(falls) <= 0.15
+    assert sum(f < -0.2 for f in falls) > 0.1 * count  # it does matter
+
+
+# what the compiler makes of paddings and activations
+
+
+def made_of(net, op, inputs, made, attributes, *, chains=False):
+    """The operations of one layer with 16-bit activations."""
+    graph = net.graph(net.node(op, inputs, made, attributes, qtype=INT16))
+    (near,) = surroundings(graph, [True], chains=chains)
+    return operations(works(graph)[0], near[0])
+
+
+@pytest.mark.parametrize(
+    ("alpha", "rescaled", "stages"),
+    [
+        (0.3, True, ["multiply", "multiply", "other"]),
+        (-0.3, False, ["other", "other", "multiply", "add"]),
+        (1.5, True, ["other", "other", "multiply", "add"]),
+        (0.3, False, ["other"]),
+        (0.0, True, ["other"]),
+    ],
+)
+def test_a_16_bit_leaky_relu(alpha, rescaled, stages):
+    def found(*, chains):
+        net = Net((1, 8, 8, 16), qtype=INT16)
+        if rescaled:
+            source = net.tensors[net.input]
+            net.tensors[net.input] = Tensor(0, source.name, source.shape, INT16, QuantParams((0.25,), (0,)))
+        return made_of(net, "LEAKY_RELU", (net.input,), (1, 8, 8, 16), LeakyRelu(alpha), chains=chains)
+
+    assert [op.stage for op in found(chains=False)] == stages
+    assert len(found(chains=True)) == (len(stages) if alpha < 0 else 1)  # U85 rescales what it takes
+
+
+def test_a_padding_copies_its_input_and_fills_what_is_around_it():
+    net = Net((1, 4, 6, 16), qtype=INT16)
+    pads = net.tensor("pads", (4, 2), data=np.array([[0, 0], [1, 0], [2, 3], [0, 0]], np.int8))
+    inner, *rims = made_of(net, "PAD", (net.input, pads), (1, 5, 11, 16), Attributes())
+    assert (inner.output, inner.fills) == (Size(4, 6, 16), False)
+    assert [op.output for op in rims] == [Size(1, 11, 16), Size(5, 2, 16), Size(5, 3, 16)]
+    assert all(op.fills for op in rims)
+    net = Net((1, 4, 6, 16))
+    pads = net.tensor("pads", (4, 2), data=np.array([[0, 0], [1, 0], [2, 3], [0, 0]], np.int8))
+    (cost,) = nodes(net.graph(net.node("PAD", (net.input, pads), (1, 5, 11, 16), Attributes())))
+    assert sum(f.read_bytes for f in cost.estimate.flows if f.memory == "flash") >= (11 + 5 * 5) * 16
+
+
+def test_weights_beyond_127_are_never_skipped():
+    weights = np.zeros((4, 1, 1, 4), np.int16)
+    weights[..., 0] = -127
+    assert Weights(weights).two_of_four()
+    assert not Weights(np.where(weights, np.int16(-128), weights)).two_of_four()
 
 
 def test_no_depth_of_input_beats_the_array():

@@ -265,6 +265,26 @@ def test_networks_that_nothing_was_fitted_on(corpus, model):
             assert cycles == pytest.approx(expected, rel=0.12 if "u85" in name else 0.02), name
 
 
+MOVES = {
+    "leaky_relu14": (5_120, 1_440, 560, 160, 125),
+    "pad0": (2_306, 6_356, 2_096, 3_233, 1_853),
+    "pad4": (6_288, 6_376, 2_684, 4_292, 2_030),
+    "strided_slice0": (4_152, 16_800, 4_394, 8_252, 4_271),
+    "strided_slice4": (5_504, 5_456, 1_922, 3_444, 1_264),
+    "strided_slice10": (4_432, 4_216, 1_222, 1_996, 688),
+    "strided_slice32": (5_376, 5_352, 1_402, 2_950, 1_574),
+}
+"""cycles that Vela 5.2.0 says for U55-32, U55-128, U65-512, U85-256 and U85-1024 of layers with 16-bit activations"""
+
+
+@pytest.mark.parametrize("layer", MOVES)
+def test_layers_that_become_several_or_only_move(corpus, layer):
+    names = ("u55-32", "u55-128", "u65-512", "u85-256", "u85-1024")
+    for name, expected in zip(names, MOVES[layer], strict=True):
+        cost = fxsim.estimate(graph(corpus / "models" / "seanet" / f"seanet_{layer}.tflite"), f"ethos-{name}")
+        assert cost.total["cycles"] == pytest.approx(expected, rel=0.03 if "u85" in name else 0.01), name
+
+
 def test_moving_convolutions_to_the_host_never_lowers_the_total(corpus):
     """Vela says 42,899 cycles instead of 89,900 with 89 % of the MACs on the host."""
     from msgspec.structs import replace

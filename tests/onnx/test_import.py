@@ -123,7 +123,11 @@ def test_constants_of_four_bits():
             "has 24 bytes; allowed for 32 of int8: 32",
         ),
         (lambda m: m.graph.initializer[2].dims.__setitem__(0, -3), ModelError, "shape \\[-3, 2, 2, 2\\]"),
-        (lambda m: setattr(m.graph.initializer[2], "data_type", 15), UnsupportedOp, "is COMPLEX128; supported: 'bfloat16'"),
+        (
+            lambda m: setattr(m.graph.initializer[2], "data_type", 15),
+            UnsupportedOp,
+            "is COMPLEX128; supported: 'bfloat16'",
+        ),
         (lambda m: setattr(m.graph.initializer[2], "data_type", 99), UnsupportedOp, "is code 99"),
         (lambda m: setattr(m.graph.initializer[2], "data_location", 1), UnsupportedOp, "stored in another file"),
         (lambda m: setattr(m.graph.initializer[0], "raw_data", b"\0\0\xc0\x7f"), ModelError, "not numbers"),

@@ -136,7 +136,10 @@ def test_compare_says_how_and_where(trace):
         ({"conv1": np.zeros((3, 6, 6, 7), np.int8)}, "shape"),
         ({"conv1": np.full((3, 1, 6, 6, 8), 300, np.int16)}, r"300; allowed: -128\.\.127"),
         ({}, "holds no tensor"),
-        ({"conv1": np.zeros((3, 1, 6, 6, 8), np.int8), "tensor_14": np.ones((3, 1, 6, 6, 8), np.int8)}, "both hold tensor 14"),
+        (
+            {"conv1": np.zeros((3, 1, 6, 6, 8), np.int8), "tensor_14": np.ones((3, 1, 6, 6, 8), np.int8)},
+            "both hold tensor 14",
+        ),
         ({"meta": '{"model_sha256": "beef"}'}, "another model"),
     ],
 )
