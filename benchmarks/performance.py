@@ -314,8 +314,8 @@ def main() -> None:
     parts = [
         "# Performance",
         f"{len(rows) - len(unmet)} of {len(rows)} targets are met. One thread unless said. Ratios are medians of {args.runs} "
-        "rounds (fewer for slow ones), in each of which all sides take turns; outputs are equal in every bit. What runs on one "
-        "thread is timed by the CPU, batches and processes by the wall. "
+        "rounds (fewer for slow ones), in each of which all sides take turns; outputs are equal in every bit. What runs on "
+        "one thread is timed by the CPU, batches and processes by the wall. "
         f"Instructions: {isa.chosen()}. {versions}. The load of the machine was {load:.1f} at the start and "
         f"{os.getloadavg()[0]:.1f} at the end: above {os.cpu_count()}, times hold waiting, and least times say more.",
         "## Targets",
@@ -326,7 +326,7 @@ def main() -> None:
         "## Where the time goes",
         f"Each layer alone, again and again, so that its data lie in the cache. The fastest layer below ran at {roof:.0f} "
         f"GMAC/s, the fastest product above at {best:.0f}. A layer far below them lacks channels to fill the vectors, or "
-        "moves and rescales more than it multiplies.",
+        "moves and rescales more than it multiplies. Layers in orange run numpy.",
         *(p.markdown() for p in profiles),
     ]
     if args.report:
