@@ -86,7 +86,7 @@ def _entries(path: Path) -> dict[str, Entry]:
     """The arrays of a file by name; that of an ``.npy`` file is named ``""``."""
     if array_suffix(path) == ".npy":
         with readable(path):
-            return {"": _entry(str(path), partial(path.open, "rb"), path.stat().st_size)}
+            return {"": _entry(str(path), lambda: path.open("rb"), path.stat().st_size)}
     with readable(path), zipfile.ZipFile(path) as z:
         return {
             m.filename.removesuffix(".npy"): _entry(
