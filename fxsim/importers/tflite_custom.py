@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tflite
-from flatbuffers import flexbuffers  # type: ignore[import-untyped]
+from flatbuffers import flexbuffers
 
 from fxsim.errors import ModelError, UnsupportedOp
 from fxsim.importers.tflite_options import ACTIVATIONS, PADDINGS, Spend, choice
