@@ -29,7 +29,8 @@ FIRST = 512
 POSITIONS = 96
 """output positions that they come from, at most"""
 NEAR = 3
-"""nearest arithmetics from which two steps are taken; from all others it is one"""
+"""nearest arithmetics from which any two steps are taken; from all others, not along the :data:`LONG_AXES`"""
+LONG_AXES = ("multiplier", "lanes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Sums:
     same: set[Any]
     alike: tuple[Any, ...]
     """see :func:`fxsim.diagnose.windows.summing`"""
+    axis: int = -1
+    """of the one quirk, among those of :data:`fxsim.diagnose.quirks.SUMS`"""
 
 
 @dataclass(slots=True, eq=False)
@@ -150,15 +153,16 @@ class Search:
         return Outcome(tuple(fitting), tuple(nearest), self.out.size, ties)
 
     def _all_sums(self) -> list[Sums]:
-        """The user's, those of the bases, and those of one quirk off the user's, if any input could tell them apart."""
+        """The user's, those of the bases, and those of one quirk off any, if any input could tell them apart."""
         usual = self._sums(self.users, 0)
         assert usual is not None
         found = [usual]
         for base in self.bases:
             self._take(found, base, 0)
-        for several in quirks.SUMS.values():
-            for q in several:
-                self._take(found, q.apply(self.users), 1)
+        for of in {_key(s): s for s in (*self.bases, self.users)}.values():
+            for n, several in enumerate(quirks.SUMS.values()):
+                for q in several:
+                    self._take(found, q.apply(of), 1, n)
         return found
 
     def _second(self, sums: list[Sums], fitting: set[int]) -> list[Sums]:
@@ -166,11 +170,9 @@ class Search:
         usual, made = sums[0], []
         shown = [s for s in sums if s.quirks == 1 and not np.array_equal(s.acc, usual.acc)]
         first = [s for s in shown if id(s) in fitting] if fitting else shown
-        axes = [axis for axis in quirks.SUMS.values() if axis]
         for of in first:
-            own = next(n for n, axis in enumerate(axes) if any(q.apply(self.users) == of.settings for q in axis))
-            for n, axis in enumerate(axes):
-                if n > own or (fitting and n != own):
+            for n, axis in enumerate(quirks.SUMS.values()):
+                if n > of.axis or (fitting and n != of.axis):
                     made += [q.apply(of.settings) for q in axis]
         found: list[Sums] = []
         known = {s.alike for s in sums}
@@ -184,7 +186,7 @@ class Search:
                 found.append(sums_of)
         return found
 
-    def _take(self, found: list[Sums], settings: OpNumerics, count: int) -> None:
+    def _take(self, found: list[Sums], settings: OpNumerics, count: int, axis: int = -1) -> None:
         for known in found:
             if _key(settings) in known.same:
                 return
@@ -192,11 +194,13 @@ class Search:
         if layer is None:
             return
         alike = summing(layer)
-        if alike == found[0].alike:
-            found[0].same.add(_key(settings))
-            return
+        for known in found:
+            if alike == known.alike and known.quirks == 0:
+                known.same.add(_key(settings))
+                return
         sums = self._sums(settings, count)
         if sums is not None:
+            sums.axis = axis
             found.append(sums)
 
     def _ranked(self, sums: list[Sums]) -> list[tuple[int, OpNumerics]]:
@@ -294,10 +298,10 @@ class Search:
 
 
 def _candidates(bases: list[OpNumerics]) -> Iterator[tuple[OpNumerics, int]]:
-    """``(settings, quirks)``: the bases, one quirk off any of them, two off the nearest."""
+    """``(settings, quirks)``: the bases, one quirk off any, two off the nearest, off others along the short axes."""
     yield from ((base, 0) for base in bases)
     yield from ((s, 1) for base in bases for s in _one_off(base))
-    yield from ((s, 2) for base in bases[:NEAR] for s in _two_off(base))
+    yield from ((s, 2) for n, base in enumerate(bases) for s in _two_off(base, n < NEAR))
 
 
 @lru_cache(maxsize=64)
@@ -305,9 +309,10 @@ def _one_off(base: OpNumerics) -> list[OpNumerics]:
     return [q.apply(base) for several in quirks.REQUANTIZE.values() for q in several]
 
 
-@lru_cache(maxsize=32)
-def _two_off(base: OpNumerics) -> list[OpNumerics]:
-    return [b.apply(a.apply(base)) for a, b in quirks.pairs(quirks.REQUANTIZE)]
+@lru_cache(maxsize=64)
+def _two_off(base: OpNumerics, near: bool) -> list[OpNumerics]:
+    axes = {k: v for k, v in quirks.REQUANTIZE.items() if near or k not in LONG_AXES}
+    return [b.apply(a.apply(base)) for a, b in quirks.pairs(axes)]
 
 
 def _key(settings: OpNumerics) -> tuple[Any, Any]:

@@ -30,6 +30,7 @@ from fxsim.diagnose.separate_inputs import (
 from fxsim.diagnose.windows import spans, summed, summing
 from fxsim.model.qtype import Array
 from fxsim.numerics import OpNumerics
+from fxsim.sim.base import INT32
 from fxsim.sim.layer import Layer
 from fxsim.sim.rescale import parts
 
@@ -37,8 +38,8 @@ STEPS = 512
 """outputs whose thresholds are looked at; a type with more is not proved"""
 TARGETS = 4000
 """accumulators that are looked at for one that separates"""
-MOST_WRAPPED = 1 << 21
-"""accumulators, all of which are looked at to prove two ways that wrap equal"""
+MOST_WRAPPED = 1 << 14
+"""the same of outputs before they wrap"""
 TAILS = 8
 """accumulators that are tried for one way to round what lies beyond the last full block"""
 
@@ -109,12 +110,13 @@ class Separation:
         if way is None or layer is None:
             return None
         sums = settings.accumulator, settings.operands, way.key
-        if self.every is not None:
-            if sums not in self._marks:
-                self._marks[sums] = self._enumerated(layer, way)
-            return self._marks[sums], way, layer
         if way.key not in self._marks:
             self._marks[way.key] = self._mark(way)
+        if self.every is not None:
+            alike = summing(layer), self._marks[way.key]
+            if alike not in self._marks:
+                self._marks[alike] = self._enumerated(layer, way)
+            return self._marks[alike], way, layer
         if sums not in self._marks:
             self._marks[sums] = self._sum_mark(layer, way)
         return (self._marks[way.key], self._marks[sums]), way, layer
@@ -135,24 +137,23 @@ class Separation:
 
     def _mark(self, way: Way) -> Any:  # noqa: ANN401
         """Equal for two ways only if they are proved to be one function of every reachable accumulator."""
-        if way.wraps:
-            return self._wrapped(way)
-        if way.clamp[1] - way.clamp[0] > STEPS:
-            return way.key
+        key, wraps = way.key, way.wraps
+        if wraps:
+            way = self._unwrapped(way)
+        if way.clamp[1] - way.clamp[0] > (MOST_WRAPPED if wraps else STEPS):
+            return key
         main, of = thresholds(way, self.ways.layer, self.low, self.high), list(way.tail_channels(self.ways.layer))
-        mark = main.tobytes(), way.clamp
+        mark = main.tobytes(), way.clamp, wraps
         if not of:
             return mark
         tail = thresholds(way.tail_way, self.ways.layer, self.low, self.high)[:, of]
         return mark if np.array_equal(tail, main[:, of]) else (*mark, tail.tobytes(), way.rest(self.ways.layer))
 
-    def _wrapped(self, way: Way) -> Any:  # noqa: ANN401
-        """What every reachable accumulator gives, where there are few enough of them to look at all."""
-        low, high = int(self.low.min()), int(self.high.max())
-        if way.lanes or (high - low) * len(self.low) > MOST_WRAPPED:
-            return way.key
-        every = np.clip(np.arange(low, high + 1)[:, np.newaxis], self.low, self.high)
-        return "wraps", hash(way.of(every, self.ways.layer).astype(np.int16).tobytes())
+    def _unwrapped(self, way: Way) -> Way:
+        """The way before its outputs wrap: clamped to what can be reached."""
+        wide = replace(way, clamp=(INT32[0] + 1, INT32[1]))
+        ends = wide.of(np.stack([self.low, self.high]), self.ways.layer)
+        return replace(way, clamp=(int(ends.min()), int(ends.max())))
 
     def _sum_mark(self, layer: Layer, way: Way) -> Any:  # noqa: ANN401
         """Equal for two ways to sum only if they are proved to give the same outputs under ``way``."""
@@ -190,7 +191,8 @@ class Separation:
         sums = [summing(kind.layer) for kind in self.kinds]
         order = sorted(range(len(sums)), key=lambda n: (hash(sums[n]), hash(self.kinds[n].way.product)))
         found = np.empty((len(sums), columns), np.int64)
-        acc, seen, last, weight = np.empty(0), None, (None, None), np.empty(0, np.int64)
+        last: tuple[Any, Any] = (None, None)
+        acc, seen, weight = np.empty(0), None, np.empty(0, np.int64)
         for n in order:
             kind = self.kinds[n]
             if sums[n] != last[0]:
@@ -325,7 +327,7 @@ def refining(outs: Array | Sequence[Sequence[Any]], most: int) -> list[int]:
         ranked = np.sort(split)
         gain = np.count_nonzero(ranked[1:] != ranked[:-1]) + 1 - whole if len(rows) else 0
         if gain and gains and gain < -gains[0][0]:
-            heapq.heappush(gains, (-gain, column))  # less than it was: others have told some of it
+            heapq.heappush(gains, (-int(gain), column))  # less than it was: others have told some of it
         elif gain:
             chosen.append(column)
             _, groups, sizes = np.unique(split, return_inverse=True, return_counts=True)

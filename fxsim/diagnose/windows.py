@@ -74,11 +74,24 @@ def register(layer: Layer) -> Accumulator | None:
     if exact(layer):
         return None
     a, (low, high) = layer.accumulator, spans(layer)
-    if a.order == "sequential" and not a.product_bits and lowest(a.bits) <= low.min() and high.max() <= highest(a.bits):
-        return _named(a, bits=64, overflow="wrap", at="step")  # only what becomes of the products counts
-    if a.order in ("float32", "float16") and not a.lanes and exact(replace(layer, accumulator=_named(a, bits=64))):
-        return _named(a, order="sequential", at="end")  # a float sum that loses nothing meets the register once
+    if a.product_bits:
+        return a
+    whole = {"float32": 1 << 24, "float16": 1 << 11}.get(a.order, 1 << 62)
+    if a.order in ("sequential", "float32", "float16") and not a.lanes and -whole <= low.min() and high.max() <= whole:
+        # only what becomes of the products counts; a float sum that loses nothing meets the register once
+        a = _named(a, order="sequential", at=a.at if a.order == "sequential" else "end")
+        if lowest(a.bits) <= low.min() and high.max() <= highest(a.bits):
+            return _named(a, bits=64, overflow="wrap", at="step")
+    elif _widest(layer) <= highest(a.bits):
+        a = _named(a, bits=64, overflow="wrap", at="step")
     return _named(a, at="step") if a.overflow == "wrap" and a.order == "sequential" else a
+
+
+def _widest(layer: Layer) -> int:
+    """A bound of every running sum in any order, whatever an order adds to the inputs and takes away at the end."""
+    low, high = layer.input_range
+    flat = np.abs(layer.weight.reshape(-1, layer.weight.shape[-1]).astype(np.int64))
+    return int((flat.sum(axis=0) * 2 * (high - low + 1) + np.abs(layer.bias.astype(np.int64)) + len(flat)).max())
 
 
 def windows(layer: Layer, x: Array) -> Array:

@@ -126,6 +126,18 @@ def call(typing_context, function, block):
     return types.void(types.int64, types.int64), emit
 
 
+@intrinsic
+def copy(typing_context, target, source, count):
+    """Copies ``count`` bytes from one address to another."""
+
+    def emit(context, builder, signature, arguments):
+        target, source = (builder.inttoptr(a, I8.as_pointer()) for a in arguments[:2])
+        cgutils.raw_memcpy(builder, target, source, arguments[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), emit
+
+
 def _lifted(builder: Any, value: Any, group: int, signed: bool, zero: Any) -> Any:  # noqa: ANN401
     """Inputs as their words hold them: bytes without a sign; else without their zero point."""
     lanes = value.type.count

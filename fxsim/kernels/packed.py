@@ -12,7 +12,7 @@ from typing import Any
 from fxsim.kernels._finish import finish, join
 from fxsim.kernels._jit import STAMP, kernel, native
 from fxsim.kernels._tiles import multiply, multiply_apart
-from fxsim.kernels._vectors import KINDS, LANES, call, fill, interleave, lift, put, weave, word
+from fxsim.kernels._vectors import KINDS, LANES, call, copy, fill, interleave, lift, put, weave, word
 
 SUMS = 8192
 """bytes at the start of a kernel's room for sums that wait to be requantized"""
@@ -34,6 +34,29 @@ def chain() -> Any:  # noqa: ANN401
             return
         for i in range(calls.shape[0]):
             call(calls[i, 0], calls[i, 1])
+
+    return f
+
+
+@cache
+def repeat() -> Any:  # noqa: ANN401
+    """``f(calls, given, made, first, last)``: inferences ``first..last - 1``, as :func:`chain`, one after the other.
+
+    ``given``: (where the inputs of all inferences lie, where one is taken from, bytes of one); ``made``: the same of outputs.
+    """
+    stamp = STAMP
+
+    @kernel
+    def f(calls, given, made, first, last):
+        if stamp < 0:
+            return
+        for n in range(first, last):
+            for i in range(given.shape[0]):
+                copy(given[i, 1], given[i, 0] + n * given[i, 2], given[i, 2])
+            for i in range(calls.shape[0]):
+                call(calls[i, 0], calls[i, 1])
+            for i in range(made.shape[0]):
+                copy(made[i, 0] + n * made[i, 2], made[i, 1], made[i, 2])
 
     return f
 

@@ -4,7 +4,7 @@ A plan is immutable and may serve many threads: all that a run writes lies in it
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from fxsim.errors import ModelError
-from fxsim.kernels.packed import chain
+from fxsim.kernels.packed import chain, repeat
 from fxsim.model.check import check, where
 from fxsim.model.graph import ABSENT, Graph, Node, Tensor
 from fxsim.model.onnx_fuse import fuse
@@ -23,6 +23,7 @@ from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
 from fxsim.sim.arena import arrange, lifetimes
 from fxsim.sim.base import Arrays, Native, Probe, RunFn, address
+from fxsim.sim.inputs import Batch
 from fxsim.sim.real import plan as real
 from fxsim.sim.registry import bind
 from fxsim.sim.state import variable, variable_names
@@ -42,6 +43,8 @@ class Workspace:
     """the steps, bound to the arrays; neighbours in machine code are one call"""
     held: list[Array] = field(default_factory=list)
     """what machine code points at"""
+    calls: Array | None = None
+    """the whole program, where it is one chain of machine code"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,21 @@ class Plan:
                 ws.held.append(block)
                 calls.append((step.native.function().address, address(block)))
             if is_native:
+                ws.calls = np.array(calls, np.int64) if len(calls) == len(self.steps) else None
                 yield partial(chain(), np.array(calls, np.int64))
+
+    def run_all(self, ws: Workspace, batch: Batch, kept: Mapping[int, Array], first: int, last: int) -> None:
+        """Inferences ``first..last - 1`` of a batch, whose tensors of ``kept`` are written to their places there."""
+        if ws.calls is None:
+            for n in range(first, last):
+                batch.load(n, ws.values)
+                self.run(ws)
+                for i, stacked in kept.items():
+                    stacked[n] = ws.values[i]
+            return
+        given = _places(zip(batch.values, (ws.values[i] for i in batch.indices), strict=True))
+        made = _places((stacked, ws.values[i]) for i, stacked in kept.items())
+        repeat()(ws.calls, given, made, first, last)
 
     def run(self, ws: Workspace, watch: Callable[[Step, Arrays], None] | None = None) -> None:
         """One inference on the workspace's input tensors. ``watch`` sees each step's inputs before it runs."""
@@ -148,6 +165,15 @@ class Plan:
             ins = [values[i] for i in step.inputs]
             watch(step, ins)
             step.run(ws, ins, [values[i] for i in step.outputs])
+
+
+def _places(pairs: Iterable[tuple[Array, Array]]) -> Array:
+    """(address of all inferences, address of one, bytes of one) of arrays that lie in one piece."""
+    rows = []
+    for all_, one in pairs:
+        assert all_.flags.c_contiguous and one.flags.c_contiguous and all_.dtype == one.dtype
+        rows.append((address(all_), address(one), one.nbytes))
+    return np.array(rows, np.int64).reshape(-1, 3)
 
 
 def _free(t: Tensor) -> bool:
@@ -207,10 +233,14 @@ def plan_of(graph: Graph, numerics: NumericsProfile) -> Plan | real.RealPlan:
     """The plan of ``graph`` under ``numerics``: made once, then kept with the graph."""
     if numerics.real is not None:
         return real.plan_of(graph, numerics)
+    last = graph.derived.get("last plan")
+    if isinstance(last, Plan) and last.numerics is numerics:
+        return last
     key = "plan", msgspec.msgpack.encode(numerics)
     found = graph.derived.get(key)
     if not isinstance(found, Plan):
-        graph.derived[key] = found = prepare(as_executed(graph, numerics), numerics)
+        found = prepare(as_executed(graph, numerics), numerics)
+    graph.derived[key] = graph.derived["last plan"] = found
     return found
 
 

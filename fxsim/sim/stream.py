@@ -123,11 +123,7 @@ def _pieces(
 def _in_turn(plan: Plan, ws: Workspace, batch: Batch, keys: list[int]) -> dict[int, Array]:
     """The next inferences of a sequence."""
     made = {i: batch.stack(plan.graph.tensors[i]) for i in keys}
-    for n in range(batch.count):
-        batch.load(n, ws.values)
-        plan.run(ws)
-        for i, stacked in made.items():
-            stacked[n] = ws.values[i]
+    plan.run_all(ws, batch, made, 0, batch.count)
     return made
 
 

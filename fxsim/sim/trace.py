@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from threading import Lock
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +34,14 @@ Progress = Callable[[int], None]
 FORMAT = 1
 HEAD = 8
 """values that a summary shows"""
-LEAST_EACH = 4
-"""inferences for which a thread of its own pays"""
+TRIED = 3
+"""inferences, after the first, whose time says whether threads pay"""
+THREAD_PAYS_S = 5e-4
+"""seconds of work for which a thread of its own pays"""
+TURNS = 4
+"""times that each thread takes more, so that all end together"""
+MOST_AT_ONCE = 256
+"""inferences between two reports of progress"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,25 +258,35 @@ def run(
         made = plan.run(batch, keep, progress=progress)
         return {i: batch.shape(made[i]) for i in keep}
     kept = {i: batch.stack(plan.graph.tensors[i]) for i in keep}
-    turn, done, lock = count(), count(1), Lock()
+    done, lock = [0], Lock()
 
-    def work(ws: Workspace) -> None:
-        while (n := next(turn)) < batch.count:
-            batch.load(n, ws.values)
-            plan.run(ws)
-            for i, stacked in kept.items():
-                stacked[n] = ws.values[i]
-            if progress is not None:
-                with lock:
-                    progress(next(done))
+    def some(ws: Workspace, first: int, last: int) -> None:
+        plan.run_all(ws, batch, kept, first, last)
+        if progress is not None and first < last:
+            with lock:
+                done[0] += last - first
+                progress(done[0])
 
-    number = min(threads or _cores(), batch.count // LEAST_EACH) if plan.stateless else 1
-    with plan.workspaces(max(number, 1), frozenset(keep)) as workspaces:
-        if len(workspaces) == 1:
-            work(workspaces[0])
+    with plan.workspaces(1, frozenset(keep)) as own:
+        some(own[0], 0, 1)
+        begun, tried = perf_counter(), min(1 + TRIED, batch.count)
+        some(own[0], 1, tried)
+        left = (perf_counter() - begun) / TRIED * (batch.count - tried)
+        number = max(1, min(threads or _cores(), int(left / THREAD_PAYS_S))) if plan.stateless else 1
+        span = max(1, min(MOST_AT_ONCE, (batch.count - tried) // (TURNS * number)))
+        turn = count(tried, span)
+
+        def work(ws: Workspace) -> None:
+            while (first := next(turn)) < batch.count:
+                some(ws, first, min(first + span, batch.count))
+
+        if number == 1:
+            work(own[0])
         else:
-            with ThreadPoolExecutor(len(workspaces)) as pool:
-                list(pool.map(work, workspaces))
+            with plan.workspaces(number - 1, frozenset(keep)) as others, ThreadPoolExecutor(number - 1) as pool:
+                helped = pool.map(work, others)
+                work(own[0])
+                list(helped)
     return {i: batch.shape(v) for i, v in kept.items()}
 
 

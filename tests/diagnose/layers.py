@@ -24,6 +24,12 @@ def bias_tensor(b: Builder, bias: Array, scales: tuple[float, Any, float], dtype
 def dense(weight: Array, bias: Array, scales: tuple[float, Any, float], zeros: tuple[int, int] = (0, 0), rows: int = 1,
           activation: str = "NONE", dtype: str = "int8") -> Graph:  # fmt: skip
     """A FULLY_CONNECTED layer; ``scales`` of input, weight and output, ``zeros`` of input and output."""
+    return parse(dense_file(weight, bias, scales, zeros, rows, activation, dtype), "dense.tflite", tflite.parse)
+
+
+def dense_file(weight: Array, bias: Array, scales: tuple[float, Any, float], zeros: tuple[int, int] = (0, 0),
+               rows: int = 1, activation: str = "NONE", dtype: str = "int8") -> bytes:  # fmt: skip
+    """The same as a file."""
     b, (o, k) = Builder(), weight.shape
     per = np.ndim(scales[1]) > 0
     x = b.tensor("x", (rows, k), dtype, scales[0], zeros[0])
@@ -31,7 +37,7 @@ def dense(weight: Array, bias: Array, scales: tuple[float, Any, float], zeros: t
     c = bias_tensor(b, bias, scales, dtype)
     y = b.tensor("y", (rows, o), dtype, scales[2], zeros[1])
     b.op("FULLY_CONNECTED", [x, w, c], [y], fused_activation_function=activation)
-    return parse(b.finish([x], [y]), "dense.tflite", tflite.parse)
+    return b.finish([x], [y])
 
 
 def conv(weight: Array, bias: Array, scales: tuple[float, Any, float], zeros: tuple[int, int] = (0, 0),

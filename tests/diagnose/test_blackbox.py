@@ -1,5 +1,6 @@
 """Devices that can be asked: Python functions, and a program in C built here, each with an arithmetic of its own."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import fxsim
 from fxsim.arith.multiplier import quantize_multiplier
 from fxsim.arith.rounding import RULES
+from fxsim.cli import app
 from fxsim.diagnose.blackbox import Command
 from fxsim.numerics import Accumulator, NumericsProfile, OpNumerics, Requantize
 from tests.diagnose import layers
@@ -51,7 +54,19 @@ def identified(graph, device, true: OpNumerics, users="tflm"):
     return found, finding
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
+LONG = os.environ.get("FXSIM_LONG") == "1"
+
+
+def some(rows, kept):
+    """The rows of a normal run, and the others for FXSIM_LONG=1."""
+    skip = pytest.mark.skipif(not LONG, reason="one of many alike: FXSIM_LONG=1 runs it")
+    return [
+        pytest.param(*(r if isinstance(r, tuple) else (r,)), marks=() if n in kept else skip)
+        for n, r in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("rule", some(sorted(RULES), (0, 5)))
 def test_any_rounding_rule(rule):
     graph = layer()
     numerics = profile(requantize=Requantize(scheme="single_rounding", rounding=rule))
@@ -70,13 +85,15 @@ def test_any_rounding_rule(rule):
 
 @pytest.mark.parametrize(
     "accumulator",
-    [
-        Accumulator(bits=16),
-        Accumulator(bits=16, overflow="saturate"),
-        Accumulator(bits=17, overflow="saturate", at="end"),
-        Accumulator(order="pairs16"),
-    ],
-    ids=str,
+    some(
+        [
+            Accumulator(bits=16),
+            Accumulator(bits=16, overflow="saturate"),
+            Accumulator(bits=17, overflow="saturate", at="end"),
+            Accumulator(order="pairs16"),
+        ],
+        (1,),
+    ),
 )
 def test_width_policy_and_order_of_the_accumulator(accumulator):
     graph = layer(ties=False)
@@ -138,6 +155,7 @@ def program(tmp_path_factory):
     weight, bias = rng.integers(-127, 128, (6, 24)).astype(np.int8), rng.integers(-800, 800, 6).astype(np.int32)
     scales, zeros, rows = (2.0**-5, 2.0**-7, 2.0**-3), (11, -7), 3
     graph = layers.dense(weight, bias, scales, zeros, rows)
+    (folder / "dense.tflite").write_bytes(layers.dense_file(weight, bias, scales, zeros, rows))
     q, shift = quantize_multiplier(scales[0] * scales[1] / scales[2])
     numbers = np.concatenate([[24, 6, rows, *zeros, q, shift], bias, weight.reshape(-1).astype(np.int32)])
     (folder / "layer.bin").write_bytes(numbers.astype(np.int32).tobytes())
@@ -146,16 +164,19 @@ def program(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("quirk", "change"),
-    [
-        ("none", {}),
-        ("once", {"requantize": {"scheme": "single_rounding", "rounding": "ties_pos"}}),
-        ("floor", {"requantize": {"scheme": "single_rounding", "rounding": "to_neg"}}),
-        ("saturate18", {"accumulator": {"bits": 18, "overflow": "saturate"}}),
-        ("wrap16", {"accumulator": {"bits": 16}}),
-        ("no-input-zero", {"operands": {"input_zero_point": "ignored"}}),
-        ("no-bias", {"operands": {"bias": "ignored"}}),
-        ("no-saturation", {"requantize": {"limit": "wrap"}}),
-    ],
+    some(
+        [
+            ("none", {}),
+            ("once", {"requantize": {"scheme": "single_rounding", "rounding": "ties_pos"}}),
+            ("floor", {"requantize": {"scheme": "single_rounding", "rounding": "to_neg"}}),
+            ("saturate18", {"accumulator": {"bits": 18, "overflow": "saturate"}}),
+            ("wrap16", {"accumulator": {"bits": 16}}),
+            ("no-input-zero", {"operands": {"input_zero_point": "ignored"}}),
+            ("no-bias", {"operands": {"bias": "ignored"}}),
+            ("no-saturation", {"requantize": {"limit": "wrap"}}),
+        ],
+        (0, 3),
+    ),
 )
 def test_a_program_in_c(program, quirk, change):
     folder, graph = program
@@ -179,3 +200,38 @@ def test_commands_that_fail(program):
         fxsim.explain(graph, Command(f"{folder}/nothing {{input}} {{output}}", graph))
     with pytest.raises(fxsim.FxsimError, match=r"allowed: a command with \{input\} and \{output\}"):
         Command("./run_board.sh {input}", graph)
+
+
+def command_line(*args) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["explain", *map(str, args)])
+    return done.exit_code, done.output
+
+
+def test_the_command_line_asks_a_program(program, tmp_path):
+    folder, graph = program
+    device = f"{folder}/device {folder}/layer.bin floor {{input:raw}} {{output:raw}}"
+    code, said = command_line(folder / "dense.tflite", "--device", device, "-n", "tflm", "-o", tmp_path / "found.toml")
+    assert code == 0, said
+    assert "rounds once, down" in " ".join(said.split())
+    assert "the device was asked" in said
+    x = np.random.default_rng(1).integers(-128, 128, (3, 24)).astype(np.int8)
+    ours = fxsim.simulate(graph, x, tmp_path / "found.toml").kept[graph.outputs[0]]
+    assert np.array_equal(ours, Command(device, graph)(x)[0].reshape(ours.shape))
+
+
+def test_the_command_line_reads_a_dump(program, tmp_path):
+    folder, graph = program
+    x = np.random.default_rng(2).integers(-128, 128, (3, 24)).astype(np.int8)
+    floors = profile().of("CONV_2D", "int8")
+    floors = msgspec.structs.replace(floors, requantize=Requantize(scheme="single_rounding", rounding="to_neg"))
+    numerics = msgspec.structs.replace(fxsim.load_numerics("tflm"), name="device", ops={"FULLY_CONNECTED": floors})
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "dump.npz", output_0=fxsim.simulate(graph, x, numerics).kept[graph.outputs[0]])
+    code, said = command_line(
+        folder / "dense.tflite", tmp_path / "dump.npz", "-i", tmp_path / "x.npy", "-n", "tflm",
+        "--separate", tmp_path / "telling.npz",
+    )  # fmt: skip
+    assert code == 0, said
+    assert "rounds once, down" in " ".join(said.split())
+    with np.load(tmp_path / "telling.npz") as telling:
+        assert telling["x"].shape[1:] == (3, 24)

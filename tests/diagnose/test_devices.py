@@ -13,8 +13,13 @@ from fxsim.sim.base import Scales
 from fxsim.sim.rescale import SCHEMES, parts, rounded
 from tests.diagnose.devices import Device, random_device
 
-SEEDS = range(500) if os.environ.get("FXSIM_LONG") == "1" else range(6)
-"""500 devices with FXSIM_LONG=1"""
+LONG = os.environ.get("FXSIM_LONG") == "1"
+QUICK = (1, 5, 7, 11, 45, 49)
+"""a device of each kind; 500 of them with FXSIM_LONG=1"""
+SEEDS = [
+    pytest.param(n, marks=pytest.mark.skipif(not LONG and n not in QUICK, reason="slow: FXSIM_LONG=1 runs it"))
+    for n in (range(500) if LONG else (*QUICK, 0))
+]
 
 
 def found(d: Device, case) -> Finding:

@@ -9,13 +9,14 @@ import fxsim
 from tests import engines
 from tests.golden import MODELS, Golden
 
-QUICK = ("resnet8_int8", "ad01_int8", "kws_int8", "str_ww_int8", "hello_world_int8", "mnist_lstm_int8")
+QUICK = ("resnet8_int8", "ad01_int8", "hello_world_int8", "mnist_lstm_int8")
 """the networks of a normal run; all of them with FXSIM_LONG=1"""
 LIVE = {
     "litert-reference": engines.litert_reference,
     "litert-optimized": engines.litert_optimized,
 }
 pytestmark = pytest.mark.corpus
+SLOW = pytest.mark.skipif(os.environ.get("FXSIM_LONG") != "1", reason="slow: FXSIM_LONG=1 runs it")
 
 
 def names():
@@ -47,9 +48,15 @@ def check(why: fxsim.Explanation, engine: str) -> int:
     return len(why.differing)
 
 
-@pytest.mark.parametrize("users", ["litert-reference", "tflm", "litert-optimized", "litert-xnnpack"])
+@pytest.mark.parametrize(
+    "users",
+    [
+        "litert-reference",
+        *(pytest.param(name, marks=SLOW) for name in ("tflm", "litert-optimized", "litert-xnnpack")),
+    ],
+)
 @pytest.mark.parametrize("engine", LIVE)
-@pytest.mark.parametrize("name", QUICK if os.environ.get("FXSIM_LONG") != "1" else MODELS)
+@pytest.mark.parametrize("name", names())
 def test_every_tensor_of_a_live_engine(corpus, name, engine, users):
     golden = Golden(corpus, name)
     try:

@@ -1,5 +1,7 @@
 """Packed kernels against the general ones, on every instruction set of this machine: equal in every bit."""
 
+from importlib import resources
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -176,3 +178,20 @@ def test_sums_of_two_tensors_at_their_ends(seed):
 def test_an_instruction_set_that_there_is_not_is_refused():
     with pytest.raises(fxsim.errors.FxsimError, match=r"FXSIM_ISA is 'mmx'; allowed on this machine: .*portable"):
         isa.instruction_set("mmx")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("keep", ["outputs", "all"])
+def test_a_batch_is_what_its_inferences_are_alone(threads, keep):
+    """In one loop of machine code, in parts on several threads, and one after the other."""
+    model = fxsim.read(resources.files("fxsim.data") / "digits_int8.tflite")
+    x = np.random.default_rng(threads).integers(-128, 128, (37, 8, 8, 1)).astype(np.int8)
+    for count in (1, 2, 5, 37):
+        seen = []
+        for numerics in ("litert-reference", "litert-xnnpack"):
+            batch = fxsim.simulate(model, x[:count], numerics, keep, seen.append, threads)
+            for n in range(count):
+                alone = fxsim.simulate(model, x[n : n + 1], numerics, keep)
+                for i, v in alone.kept.items():
+                    assert np.array_equal(batch.kept[i].reshape(count, -1)[n], v.reshape(-1))
+        assert seen.count(count) == 2 and max(seen) == count
