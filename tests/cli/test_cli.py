@@ -51,8 +51,9 @@ def test_run_save_compare_estimate(tmp_path):
 
 
 def test_lists():
-    assert all(n in fx("numerics") for n in fxsim.list_numerics())
-    assert all(n in fx("targets") for n in fxsim.list_targets())
+    numerics, targets = fx("numerics"), fx("targets")
+    assert all(n in numerics for n in fxsim.list_numerics())
+    assert all(n in targets for n in fxsim.list_targets())
     assert fxsim.__version__ in fx("--version")
     assert "Usage" in fx("--help")
 

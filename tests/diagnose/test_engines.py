@@ -9,7 +9,7 @@ import fxsim
 from tests import engines
 from tests.golden import MODELS, Golden
 
-QUICK = ("resnet8_int8", "ad01_int8", "hello_world_int8", "mnist_lstm_int8")
+QUICK = ("ad01_int8", "hello_world_int8", "mnist_lstm_int8")
 """the networks of a normal run; all of them with FXSIM_LONG=1"""
 LIVE = {
     "litert-reference": engines.litert_reference,
