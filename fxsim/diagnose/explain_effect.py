@@ -75,9 +75,8 @@ def effects(
 
 def _mixed(mine: Plan, theirs: Plan, of: Sequence[int]) -> Plan:
     """The plan whose layers ``of`` compute as the other plan's do."""
-    return replace(
-        mine, steps=tuple(b if a.node.index in of else a for a, b in zip(mine.steps, theirs.steps, strict=True))
-    )
+    steps = tuple(b if a.node.index in of else a for a, b in zip(mine.steps, theirs.steps, strict=True))
+    return replace(mine, steps=steps, idle={})
 
 
 def _values(plan: Plan, batch: Batch) -> dict[int, Array]:

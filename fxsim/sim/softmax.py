@@ -60,7 +60,7 @@ def soft_max(site: Site) -> Bound:
 
     fast = None
     if isa.compiled() and depth < 1 << (out.qtype.bits + 1):  # no row can be too long
-        bits = (t.qtype.bits * (-1 if t.qtype.signed else 1) for t in (x, out))
+        bits = (8 * t.qtype.dtype.itemsize * (-1 if t.qtype.signed else 1) for t in (x, out))
         constants = np.array([x.elements // depth, depth, q, shift, diff_min, low, high], np.int64)
         fast = Native(partial(native_softmax, *bits), constants, ())
     return Bound(run, native=fast)
