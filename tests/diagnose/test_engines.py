@@ -94,6 +94,7 @@ def test_outputs_alone(corpus, name, engine, prefix):
         assert all(np.array_equal(simulated.kept[i], dump[f"output_{j}"]) for j, i in enumerate(golden.graph.outputs))
 
 
+@SLOW
 def test_xnnpack_layer_by_layer(corpus):
     """XNNPACK shows no tensor within a network: what it makes of each, as the profile that equals it does, is explained."""
     golden = Golden(corpus, "resnet8_int8")

@@ -1,5 +1,6 @@
 """Packed kernels against the general ones, on every instruction set of this machine: equal in every bit."""
 
+import os
 from importlib import resources
 
 import numpy as np
@@ -23,6 +24,7 @@ from fxsim.sim.packed import native_of
 from fxsim.sim.plan import plan_of
 
 ISAS = isa.available()
+EXAMPLES = 200 if os.environ.get("FXSIM_LONG") == "1" else 25
 pytestmark = pytest.mark.skipif(not isa.compiled(), reason="kernels are not compiled")
 TYPES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 SCHEMES = (
@@ -115,7 +117,7 @@ def check(layer, x, out, name):
 
 @pytest.mark.parametrize("name", ISAS)
 @pytest.mark.parametrize("apart", [False, True])
-@settings(max_examples=60)
+@settings(max_examples=EXAMPLES)
 @given(seed=st.integers(0, 2**32))
 def test_packed_layers_equal_the_general_kernels(name, apart, seed):
     check(*drawn(seed, apart), name)
@@ -151,7 +153,7 @@ def test_threads_and_shared_memory_change_no_bit(corpus, model):
     assert np.array_equal(fxsim.simulate(graph, x, keep=[middle], threads=2).kept[middle], kept.kept[middle])
 
 
-@settings(max_examples=60)
+@settings(max_examples=EXAMPLES)
 @given(seed=st.integers(0, 2**32))
 def test_sums_of_two_tensors_at_their_ends(seed):
     """Both ways of a sum against the general kernels, with lengths that leave a rest."""
