@@ -81,11 +81,12 @@ class Ladder:
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
         """Accuracy against flash, time and energy; to a file if a path is given."""
-        from fxsim.report.ladder import draw, save
+        from fxsim.report.cost import save_figure
+        from fxsim.report.ladder import draw
 
         figure = draw(self)
         if path is not None:
-            save(figure, path)
+            save_figure(figure, path)
         return figure
 
 

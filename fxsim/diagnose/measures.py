@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from fxsim.model.graph import Tensor
 from fxsim.model.qtype import Array
+from fxsim.nearness import cosine, sqnr_db
 
 LANES = (4, 8, 16, 32, 64)
 """vector widths after whose tails and positions differences are searched"""
@@ -72,22 +73,8 @@ def row(t: Tensor, layer: int, op: str, mine: Array, other: Array) -> Row:
 
 
 def _reals(t: Tensor, raw: Array) -> npt.NDArray[np.float64]:
-    x = t.quant.dequantize(raw) if t.quant is not None and t.qtype.kind == "int" else raw.astype(np.float64)
+    x = t.reals(raw)
     return np.where(np.isfinite(x), x, 0.0).reshape(-1)
-
-
-def cosine(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """``a.b / (|a| |b|)``; 1 if both are zero, 0 if one is."""
-    norms = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / norms if norms else float(not a.any() and not b.any())
-
-
-def sqnr_db(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """``10 log10(sum(a^2) / sum((a - b)^2))``."""
-    noise, signal = float(np.sum((a - b) ** 2)), float(np.sum(a**2))
-    if not noise:
-        return float("inf")
-    return float(10 * np.log10(signal / noise)) if signal else float("-inf")
 
 
 def lsb(mine: Array, other: Array) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fxsim.errors import InputError, listed
 from fxsim.files import load_arrays
-from fxsim.model.graph import Graph, Tensor
+from fxsim.model.graph import Graph
 from fxsim.model.qtype import Array
 
 INPUTS = ("x", "inputs", "input_0", "x_test", "images")
@@ -95,10 +95,3 @@ def prepared(graph: Graph, x: Array) -> Array:
     if x.dtype.kind in "iu" and t.qtype.kind == "int" and t.qtype.min <= int(x.min()) <= int(x.max()) <= t.qtype.max:
         return x.astype(t.qtype.dtype)
     raise InputError(f"{graph.name}: x is {x.dtype}; allowed: reals, or {t.qtype.name} as input {t.name!r} holds them")
-
-
-def reals(t: Tensor, raw: Array) -> Array:
-    """The real values of a tensor's raw ones."""
-    if t.quant is None:
-        return np.asarray(raw, np.float64)
-    return np.asarray(t.quant.dequantize(raw), np.float64)

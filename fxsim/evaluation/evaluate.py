@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fxsim.errors import FxsimError, InputError
 from fxsim.evaluation import metrics
-from fxsim.evaluation.data import DataSet, load, prepared, reals
+from fxsim.evaluation.data import DataSet, load, prepared
 from fxsim.evaluation.metrics import ClassScore, Labels, Reals
 from fxsim.model.graph import Graph
 from fxsim.numerics import NumericsProfile, numerics_of
@@ -59,9 +59,10 @@ class Evaluation:
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws the confusion matrix and the ROC to a picture file."""
-        from fxsim.report.evaluation import save
+        from fxsim.report.cost import save_figure
+        from fxsim.report.evaluation import draw
 
-        save(self, path)
+        save_figure(draw(self), path)
 
 
 def evaluate(
@@ -134,7 +135,7 @@ def _agreement(reference: "Graph | Evaluation", examples: DataSet, scores: Reals
 
 def _anomaly(model: Graph, numerics: str, examples: DataSet, outputs: Reals) -> Evaluation:
     given = model.tensors[model.inputs[0]]
-    x = reals(given, prepared(model, examples.x)).reshape(len(examples), -1)
+    x = given.reals(prepared(model, examples.x)).reshape(len(examples), -1)
     if x.shape != outputs.shape or set(np.unique(examples.y)) - {0, 1}:
         raise InputError(
             f"{model.name}: anomaly detection needs an output like the input ({x.shape[1]} elements, got "
@@ -156,7 +157,7 @@ def score(
     for x, _ in data.batches(BATCH):
         ready = prepared(model, x)
         trace = simulate(model, ready, numerics)
-        rows.append(reals(out, next(iter(trace.outputs.values()))).reshape(len(ready), -1))
+        rows.append(out.reals(next(iter(trace.outputs.values()))).reshape(len(ready), -1))
         done += len(ready)
         if progress is not None:
             progress(done)

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from fxsim.errors import InputError
-from fxsim.evaluation.data import prepared, reals
+from fxsim.evaluation.data import prepared
 from fxsim.model.graph import Graph
 from fxsim.model.qtype import Array
+from fxsim.nearness import sqnr_db
 from fxsim.numerics import load_numerics
 from fxsim.sim import simulate
 from fxsim.sim.real import plan as real
@@ -63,7 +64,7 @@ def noise(quantized: Graph, reference: Graph, x: Array, numerics: Any = None) ->
     rows = []
     for n in made:
         t = quantized.tensors[n.outputs[0]]
-        got = reals(t, trace.tensor(t.index)).reshape(count, -1)
+        got = t.reals(trace.tensor(t.index)).reshape(count, -1)
         r = wanted[shared[t.index]].reshape(count, -1).astype(np.float64)
         own = _alone(plan, n.index, trace, count)
         rows.append(
@@ -71,19 +72,12 @@ def noise(quantized: Graph, reference: Graph, x: Array, numerics: Any = None) ->
                 n.index,
                 n.op,
                 t.name,
-                _db(r, got),
-                float("nan") if own is None else _db(own, got),
+                sqnr_db(r, got),
+                float("nan") if own is None else sqnr_db(own, got),
                 float(np.mean(got - r)),
             )
         )
     return tuple(rows)
-
-
-def _db(r: Array, q: Array) -> float:
-    power, lost = float(np.sum(r**2)), float(np.sum((r - q) ** 2))
-    if not lost:
-        return float("inf")
-    return 10 * float(np.log10(power / lost)) if power else float("-inf")
 
 
 def _alone(plan: real.RealPlan, layer: int, trace: Any, count: int) -> Array | None:  # noqa: ANN401
@@ -100,7 +94,7 @@ def _alone(plan: real.RealPlan, layer: int, trace: Any, count: int) -> Array | N
             ins.append(plan.constants[i])
         else:
             raw = np.asarray(trace.tensor(i)).reshape(count, *t.shape)
-            ins.append(reals(t, raw).astype(plan.real.accumulate) if t.quant is not None else raw)
+            ins.append(t.reals(raw).astype(plan.real.accumulate) if t.quant is not None else raw)
     out = plan.graph.tensors[step.node.outputs[0]]
     made = next(iter(step.run(ins)))
     return np.asarray(plan.value(out, made), np.float64).reshape(count, -1)

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from fxsim.errors import FxsimError, listed
 from fxsim.model.qtype import Array, QType, QuantParams, Shape
 
@@ -62,6 +65,12 @@ class Tensor:
     def constant(self) -> bool:
         """True if the file holds the values."""
         return self.data is not None
+
+    def reals(self, raw: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """What raw values of the tensor stand for: ``scale * (raw - zero_point)``, or the values themselves."""
+        if self.quant is None or self.qtype.kind != "int":
+            return np.asarray(raw, np.float64)
+        return self.quant.dequantize(raw)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

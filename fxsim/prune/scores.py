@@ -25,12 +25,6 @@ def weighted(graph: Graph) -> list[tuple[Node, Tensor]]:
     ]
 
 
-def real(t: Tensor) -> npt.NDArray[np.float64]:
-    """The real values of a constant."""
-    assert t.data is not None
-    return np.asarray(t.data, np.float64) if t.quant is None else t.quant.dequantize(t.data)
-
-
 def score(graph: Graph, t: Tensor, method: Method, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """The score of each weight of ``t``: its magnitude ``|w|``, a random number, or what the caller computed.
 
@@ -42,7 +36,8 @@ def score(graph: Graph, t: Tensor, method: Method, rng: np.random.Generator) -> 
     if isinstance(method, str):
         if method not in METHODS:
             raise FxsimError(f"prune: method is {method!r}; allowed: {listed(METHODS)}, or scores by weight tensor")
-        return np.abs(real(t)) if method == "magnitude" else rng.random(t.shape)
+        assert t.data is not None
+        return np.abs(t.reals(t.data)) if method == "magnitude" else rng.random(t.shape)
     given: Array | None = method.get(t.index)
     if given is None:
         raise FxsimError(f"{graph.name}: scores lack tensor {t.index} {t.name!r}; they hold {listed(method)}")

@@ -1,32 +1,16 @@
 """Pages of costs that need no other file: of one target, and of two side by side."""
 
-import base64
 from typing import TYPE_CHECKING
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fxsim.cost.quantity import constants
 from fxsim.report import compare_cost_figure, cost_figure, memory_figure, roofline_figure
 from fxsim.report.cost import unit_of
-from fxsim.report.figures import image
-from fxsim.report.units import ENERGIES, TIMES, amount, show
+from fxsim.report.pages import picture, render
+from fxsim.report.units import ENERGIES, TIMES, amount
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from fxsim.report.compare_cost import CostComparison
     from fxsim.report.cost import Cost
-
-
-def _render(template: str, **values: object) -> str:
-    loader = PackageLoader("fxsim", "report/templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["number"] = show
-    return environment.get_template(template).render(**values)
-
-
-def _picture(figure: "Figure") -> str:
-    return base64.b64encode(image(figure, "png")).decode()
 
 
 def _ranges(cost: "Cost") -> dict[str, str]:
@@ -47,11 +31,11 @@ def page(cost: "Cost") -> str:
     pictures = {}
     if any(c.estimate.cycles for c in cost.layers):
         pictures = {
-            "Time and energy": _picture(cost_figure.layers(cost)),
-            "Roofline": _picture(roofline_figure.figure(cost)),
-            "RAM over time": _picture(memory_figure.figure(cost)),
+            "Time and energy": picture(cost_figure.layers(cost)),
+            "Roofline": picture(roofline_figure.figure(cost)),
+            "RAM over time": picture(memory_figure.figure(cost)),
         }
-    return _render(
+    return render(
         "cost.html.j2",
         cost=cost.as_dict(),
         unit_of=unit_of,
@@ -64,11 +48,11 @@ def page(cost: "Cost") -> str:
 
 def comparison_page(c: "CostComparison") -> str:
     """Totals, picture and table of two targets."""
-    return _render(
+    return render(
         "compare_cost.html.j2",
         title=f"{c.a.model}: {c.a.target.name} and {c.b.target.name}",
         summary=c.summary().splitlines(),
-        picture=_picture(compare_cost_figure.draw(c)),
+        picture=picture(compare_cost_figure.draw(c)),
         sides=[
             {"cost": x.as_dict(), "bands": {m: b.sentence() for m, b in x.bands.items()}, "ranges": _ranges(x)}
             for x in (c.a, c.b)

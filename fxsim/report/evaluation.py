@@ -1,14 +1,9 @@
 """A picture of an evaluation: the confusion matrix and the ROC of each class."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from fxsim.errors import OutputError
-from fxsim.files import atomic_write
-from fxsim.report.compare_figure import png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,14 +64,3 @@ def _roc(ax: "Axes", e: "Evaluation") -> None:
     ax.set_title("" if e.auc is None else f"AUC {e.auc:.4f}", fontsize=10, loc="left")
     if 1 < len(classes) <= LABELLED:
         ax.legend(fontsize=7, title="class", title_fontsize=7, loc="lower right")
-
-
-def save(e: "Evaluation", path: str | os.PathLike[str]) -> None:
-    """Draws to a ``.png`` file.
-
-    Raises:
-        OutputError: if the name ends otherwise or the file cannot be written.
-    """
-    if Path(path).suffix.lower() != ".png":
-        raise OutputError(f"{path}: suffix is {Path(path).suffix!r}; allowed: '.png'")
-    atomic_write(path, png(draw(e)))

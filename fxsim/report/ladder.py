@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 from fxsim.report.units import ENERGIES, SIZES, TIMES, scale
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure
 
     from fxsim.choose.ladder import Ladder
@@ -80,10 +78,3 @@ def _front(points: list[tuple[float, float, str]]) -> list[tuple[float, float, s
 
 def _plain(name: str) -> str:
     return os.path.basename(name).replace("$", r"\$")
-
-
-def save(figure: "Figure", path: str | os.PathLike[str]) -> "Path":
-    """Writes the figure as PNG, SVG or PDF."""
-    from fxsim.report.cost import save_figure
-
-    return save_figure(figure, path)

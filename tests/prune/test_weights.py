@@ -9,7 +9,7 @@ import pytest
 import fxsim
 from fxsim import prune
 from fxsim.prune import SCHEDULES, schedule
-from fxsim.prune.scores import real, weighted
+from fxsim.prune.scores import weighted
 from tests.prune.networks import network
 
 
@@ -21,13 +21,13 @@ def test_the_share_of_zeros_is_as_asked(scope, method):
     total = sum(t.elements for _, t in weighted(graph))
     zeros = 0
     for (_, before), (_, after) in zip(weighted(graph), weighted(pruned), strict=True):
-        gone = real(after) == 0
+        gone = after.reals(after.data) == 0
         zeros += int(gone.sum())
         assert np.array_equal(np.asarray(after.data)[~gone], np.asarray(before.data)[~gone])
         if scope == "layer":
             assert gone.sum() >= int(0.75 * before.elements)
         if method == "magnitude" and scope == "layer":
-            assert np.abs(real(before))[gone].max() <= np.abs(real(before))[~gone].min()
+            assert np.abs(before.reals(before.data))[gone].max() <= np.abs(before.reals(before.data))[~gone].min()
     assert int(0.75 * total) - len(weighted(graph)) <= zeros <= 0.8 * total
 
 
@@ -41,7 +41,7 @@ def test_of_each_m_the_n_best_stay(pattern):
         if node.op == "DEPTHWISE_CONV_2D":
             assert np.array_equal(before.data, after.data)
             continue
-        rows, kept = (np.abs(real(t)).reshape(-1, t.shape[-1]) for t in (before, after))
+        rows, kept = (np.abs(t.reals(t.data)).reshape(-1, t.shape[-1]) for t in (before, after))
         for start in range(0, rows.shape[1], m):
             a, b = rows[:, start : start + m], kept[:, start : start + m]
             most = -(-n * a.shape[1] // m)
@@ -61,7 +61,7 @@ def test_two_of_four_is_recognized():
 def test_a_threshold_takes_what_is_below():
     graph = network(7)
     for (_, before), (_, after) in zip(weighted(graph), weighted(prune.weights(graph, threshold=1.0)), strict=True):
-        assert np.array_equal(real(after) == 0, np.abs(real(before)) < 1.0)
+        assert np.array_equal(after.reals(after.data) == 0, np.abs(before.reals(before.data)) < 1.0)
 
 
 def test_zeros_are_worth_something_only_where_weights_are_encoded():

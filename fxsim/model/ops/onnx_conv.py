@@ -126,16 +126,21 @@ def window_2d(attrs: OnnxWindow, spatial: Shape, kernel: tuple[int, ...]) -> lis
     return axes if n == 2 else [(1, 1, 1, 0, 0), *axes]
 
 
+def _flat_images(x: Tensor, w: Tensor) -> None:
+    """Holds input and weight to one or two spatial axes, the same number."""
+    if len(x.shape) > 4:
+        raise UnsupportedOp(f"input {x.name!r} has shape {list(x.shape)}; supported: one or two spatial axes")
+    rank(x, "input", 3, 4)
+    rank(w, "weight", len(x.shape))
+
+
 def conv_2d(x: Tensor, w: Tensor, attrs: OnnxConv) -> tuple[Geometry, tuple[int, int, int, int]]:
     """The loop bounds, and the padding (top, bottom, left, right).
 
     Raises:
         ModelError: if input and weight do not fit each other; UnsupportedOp on three spatial axes.
     """
-    if len(x.shape) > 4:
-        raise UnsupportedOp(f"input {x.name!r} has shape {list(x.shape)}; supported: one or two spatial axes")
-    rank(x, "input", 3, 4)
-    rank(w, "weight", len(x.shape))
+    _flat_images(x, w)
     n, c, h, wid = two_d(x.shape)
     o, d, kh, kw = two_d(w.shape)
     g = attrs.group
@@ -152,10 +157,7 @@ def transpose_2d(x: Tensor, w: Tensor, attrs: OnnxConvTranspose) -> tuple[Geomet
     Raises:
         ModelError: if input and weight do not fit each other; UnsupportedOp on three spatial axes.
     """
-    if len(x.shape) > 4:
-        raise UnsupportedOp(f"input {x.name!r} has shape {list(x.shape)}; supported: one or two spatial axes")
-    rank(x, "input", 3, 4)
-    rank(w, "weight", len(x.shape))
+    _flat_images(x, w)
     n, c, h, wid = two_d(x.shape)
     d, o, kh, kw = two_d(w.shape)
     g = attrs.group
