@@ -15,6 +15,7 @@ from fxsim._version import __version__
 from fxsim.diagnose.cases import layer_of
 from fxsim.errors import FxsimError, OutputError, listed
 from fxsim.exporters.device import Block, Record, records
+from fxsim.exporters.header import array, comment, number
 from fxsim.files import atomic_write
 from fxsim.model.graph import ABSENT, Node
 from fxsim.model.qtype import Array
@@ -141,33 +142,13 @@ def readmemh(a: Array) -> str:
 def c_header(v: Vectors) -> str:
     """The vectors as ``static const`` arrays of C99."""
     guard = f"FXSIM_{v.stem.upper()}_H"
-    lines = [
-        f"/* layer {v.layer} {v.op} of {_safe(v.model)}, computed as {v.numerics} by fxsim {__version__}. */",
-        f"#ifndef {guard}", f"#define {guard}", "", "#include <stdint.h>", "",
-    ]  # fmt: skip
-    lines += [f"#define {v.stem.upper()}_{k.upper()} {_number(x)}" for k, x in v.record.numbers.items()]
+    told = comment(f"layer {v.layer} {v.op} of {v.model}, computed as {v.numerics} by fxsim {__version__}.")
+    text = f"/* {told} */\n#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n"
+    text += "".join(f"#define {v.stem.upper()}_{k.upper()} {number(x)}\n" for k, x in v.record.numbers.items())
     for name, a in v.arrays.items():
-        kind = {"float32": "float", "float64": "double", "bool": "uint8_t"}.get(a.dtype.name, f"{a.dtype.name}_t")
-        flat = [_number(x) for x in np.ascontiguousarray(a).reshape(-1).tolist()]
-        packed = v.record.blocks[name].packing if name in v.record.blocks else ""
-        lines += ["", f"/* {list(a.shape)}{f', packed as {packed}' if packed else ''} */"]
-        lines.append(f"static const {kind} {v.stem}_{name}[{max(1, len(flat))}] = {{")
-        lines += ["    " + ", ".join(flat[i : i + 16]) + "," for i in range(0, len(flat), 16)] or ["    0,"]
-        lines.append("};")
-    return "\n".join([*lines, "", f"#endif /* {guard} */", ""])
-
-
-def _safe(text: str) -> str:
-    return "".join(c if c.isprintable() and c.isascii() else "?" for c in text).replace("*/", "* /")
-
-
-def _number(x: float | int | bool) -> str:
-    if isinstance(x, bool | int):
-        low = -(1 << 31)
-        if not low <= x < 1 << 31:
-            return f"INT64_C({int(x)})" if x != -(1 << 63) else "INT64_MIN"
-        return "(-2147483647 - 1)" if x == low else str(int(x))
-    return float(x).hex() if np.isfinite(x) else "0.0 /* not finite */"
+        block = v.record.blocks.get(name) or Block(a, a.shape, a.dtype.name)
+        text += "\n" + "".join(array(f"{v.stem}_{name}", block))
+    return f"{text}\n#endif /* {guard} */\n"
 
 
 def _manifest(v: Vectors, files: list[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Writes a C header: each layer's constants as ``static const`` arrays, its numbers as macros. C99, nothing to link."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def _lines(graph: Graph, stem: str) -> Iterator[str]:
     graph = to_tflite(graph)
     layers = records(graph)
     guard = f"{prefix.upper()}_H"
-    yield _NOTE.format(name=_comment(stem), layers=len(layers), prefix=prefix)
+    yield _NOTE.format(name=comment(stem), layers=len(layers), prefix=prefix)
     yield f"#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n"
     yield f"#define {prefix.upper()}_LAYERS {len(layers)}\n"
     for what, indices in (("input", graph.inputs), ("output", graph.outputs)):
@@ -51,33 +52,34 @@ def _lines(graph: Graph, stem: str) -> Iterator[str]:
             yield from _border(f"{prefix}_{what}{n}", graph.tensors[i])
     for r in layers:
         name = f"{prefix}_l{r.index}_{_identifier(r.op)}"
-        yield f"\n/* layer {r.index}: {r.op} {_comment(r.name)} ({_comment(', '.join(r.inputs))}) */\n"
-        for what, number in r.numbers.items():
-            yield f"#define {name.upper()}_{what.upper()} {_number(number)}\n"
+        yield f"\n/* layer {r.index}: {r.op} {comment(r.name)} ({comment(', '.join(r.inputs))}) */\n"
+        for what, value in r.numbers.items():
+            yield f"#define {name.upper()}_{what.upper()} {number(value)}\n"
         for what, b in r.blocks.items():
-            yield from _array(f"{name}_{what}", b)
+            yield from array(f"{name}_{what}", b)
     yield f"\n#endif /* {guard} */\n"
 
 
 def _border(name: str, t: Tensor) -> Iterator[str]:
-    yield f"\n/* {_comment(t.name)}: {t.qtype.name} {list(t.shape)} */\n"
+    yield f"\n/* {comment(t.name)}: {t.qtype.name} {list(t.shape)} */\n"
     yield f"#define {name.upper()}_ELEMENTS {t.elements}\n"
     if t.quant is not None:
-        yield f"#define {name.upper()}_SCALE {_number(t.quant.scale[0])}\n"
-        yield f"#define {name.upper()}_ZERO_POINT {_number(t.quant.zero_point[0])}\n"
+        yield f"#define {name.upper()}_SCALE {number(t.quant.scale[0])}\n"
+        yield f"#define {name.upper()}_ZERO_POINT {number(t.quant.zero_point[0])}\n"
 
 
-def _comment(text: str) -> str:
+def comment(text: str) -> str:
     """``text`` as it may stand in a comment."""
     return (
         "".join(c if c.isprintable() and c.isascii() else "?" for c in text).replace("*/", "* /").replace("/*", "/ *")
     )
 
 
-def _array(name: str, b: Block) -> Iterator[str]:
+def array(name: str, b: Block) -> Iterator[str]:
+    """A ``static const`` array of C99, with a comment that says its shape and type."""
     kind = {"float32": "float", "float64": "double", "bool": "uint8_t"}.get(b.data.dtype.name, f"{b.data.dtype.name}_t")
     packed = f", packed as {b.packing}" if b.packing else ""
-    source = f" {_comment(b.source)}" if b.source else ""
+    source = f" {comment(b.source)}" if b.source else ""
     yield f"/*{source} {list(b.shape)} {b.type}{packed} */\n"
     flat = b.data.reshape(-1)
     yield f"static const {kind} {name}[{max(flat.size, 1)}] = {{\n"
@@ -91,7 +93,7 @@ def _values(row: Array) -> Iterator[str]:
         yield _literal(v, single=row.dtype == np.float32)
 
 
-def _number(value: int | float) -> str:
+def number(value: int | float) -> str:
     """A number as a macro says it."""
     return f"({_literal(value)})" if value < 0 else _literal(value)
 
@@ -99,8 +101,12 @@ def _number(value: int | float) -> str:
 def _literal(value: int | float, *, single: bool = True) -> str:
     """A C literal that is exactly the value."""
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return {math.inf: "(1.0f / 0.0f)", -math.inf: "(-1.0f / 0.0f)"}.get(value, "(0.0f / 0.0f)")
         text = f"{value:.9g}" if single else f"{value:.17g}"
         return text + ("" if "." in text or "e" in text else ".0") + ("f" if single else "")
     if value == -(1 << 63):
         return f"({value + 1}LL - 1)"
+    if value >= 1 << 63:
+        return f"{value}ULL"
     return f"{value}LL" if abs(value) >= 1 << 31 else str(int(value))

@@ -12,6 +12,7 @@ import fxsim
 from fxsim.arith.multiplier import quantize_multiplier
 from fxsim.errors import UnsupportedOp
 from fxsim.exporters.device import records
+from fxsim.exporters.header import number
 from fxsim.fixed.packing import CODECS
 from fxsim.importers import onnx as reader
 from fxsim.importers import parse
@@ -164,3 +165,19 @@ def test_onnx_networks_are_converted_if_they_are_float(suffix, tmp_path):
     with pytest.raises(UnsupportedOp, match=r"layer 0 QuantizeLinear .* is uint8; supported: float32 networks"):
         fxsim.export(parse(quantized(), "q.onnx", reader.parse), tmp_path / f"q{suffix}")
     assert not list(tmp_path.glob("q*"))
+
+
+def test_numbers_that_are_not_finite_are_c():
+    given = {
+        "inf": float("inf"),
+        "minus": float("-inf"),
+        "nan": float("nan"),
+        "least": -(1 << 63),
+        "most": (1 << 64) - 1,
+    }
+    told = {k: number(v) for k, v in given.items()}
+    assert told["inf"] == "(1.0f / 0.0f)"
+    assert told["minus"] == "((-1.0f / 0.0f))"
+    assert told["nan"] == "(0.0f / 0.0f)"
+    assert told["least"] == "((-9223372036854775807LL - 1))"
+    assert told["most"] == "18446744073709551615ULL"
