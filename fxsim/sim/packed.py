@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fxsim.arith.requantize import WIDE, fifteen_bits
 from fxsim.kernels import _finish as schemes
 from fxsim.kernels import isa, packed
 from fxsim.kernels._vectors import KINDS, LANES
@@ -123,6 +124,9 @@ def _rescale(layer: Layer, out: np.dtype[Any]) -> Rescale | None:
             made = (*(v.astype(np.int32) for v in (s.q, right, half)), np.where(right > 0, away, 0).astype(np.int32))
             return Rescale(schemes.DOUBLE_SMALL, made, zero, low, high, ends)
         return Rescale(schemes.DOUBLE, (*double_parameters(s.q, s.shift), away), zero, low, high, ends)
+    if layer.scheme in WIDE and rules == {"ties_pos"} and _agreeing(layer):
+        parameters = _reduced(s.q), (15 - s.shift).astype(np.int32), np.zeros(channels, np.int32)
+        return Rescale(schemes.SINGLE, parameters, zero, low, high, ends)
     if (layer.scheme, rules) == ("float32", {"ties_even"}) and s.real.dtype == np.float32:
         if layer.saturating == "above" and s.real.max() >= 0.5:  # only then a product can leave 32 bits
             top = int(np.iinfo(out).max)
@@ -133,6 +137,17 @@ def _rescale(layer: Layer, out: np.dtype[Any]) -> Rescale | None:
         scheme = schemes.FLOAT64 if layer.saturating else schemes.FLOAT64_X86
         return Rescale(scheme, (s.real,), zero, low, high, free)
     return None
+
+
+def _reduced(q: Array) -> Array:
+    return np.array([fifteen_bits(int(v)) for v in q], np.int32)
+
+
+def _agreeing(layer: Layer) -> bool:
+    """Whether both schemes of :data:`WIDE` are one rounding: where one cuts a bit early, nothing may be cut off."""
+    if layer.scheme == "reduced_multiplier":
+        return True
+    return bool(np.all(_most(layer) * _reduced(layer.scales.q).astype(np.int64) >> 14 - layer.scales.shift <= INT32[1]))
 
 
 def _most(layer: Layer) -> int:
