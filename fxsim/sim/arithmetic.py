@@ -63,8 +63,9 @@ def _join(site: Site, how: str, left: int, clamp: tuple[int, int], *, squared: b
         kernel(flat_a, flat_b, zeros, q, shift, left, out_zero, *clamp, y.reshape(-1))
 
     fast = None
-    if (r.scheme, how) == ("double_rounding", "sum"):
-        fast = natives.doubly_rounded((a, b, out), (a_zero, b_zero, out_zero), q, shift, left, r.rounding, clamp)
+    sign = {"sum": 1, "difference": -1}.get(how)
+    if r.scheme == "double_rounding" and sign is not None:
+        fast = natives.doubly_rounded((a, b, out), (a_zero, b_zero, out_zero), q, shift, left, r.rounding, clamp, sign)
     return replace(clamped(run, out, clamp), native=fast)
 
 

@@ -12,17 +12,24 @@ from fxsim.kernels._vectors import LANES
 from fxsim.model.graph import Tensor
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
+from fxsim.sim import affine
 from fxsim.sim.base import Native, address
 from fxsim.sim.packed import Rescale, Sums, double_parameters, native
+
+
+def _joins(tensors: Sequence[Tensor]) -> bool:
+    """True if there is a compiled sum of the first two tensors: of bytes, without broadcasting."""
+    a, b, out = tensors
+    return isa.compiled() and a.shape == b.shape and out.qtype.bits == 8 and out.elements >= LANES
 
 
 def _joined(
     tensors: Sequence[Tensor], zeros: Sequence[int], clamp: tuple[int, int], rest: Sequence[int], *, shifted: bool
 ) -> Native | None:
     """The sum of the first two tensors; ``rest`` are the parameters of :func:`fxsim.kernels._finish.join`."""
-    a, b, out = tensors
-    if not isa.compiled() or a.shape != b.shape or out.qtype.bits != 8 or out.elements < LANES:
+    if not _joins(tensors):
         return None
+    out = tensors[2]
     words = np.zeros(JOIN_WORDS, np.int32)
     words[: 5 + len(rest)] = *zeros, *clamp, *rest
     constants = np.array([out.elements, address(words)], np.int64)
@@ -38,9 +45,23 @@ def doubly_rounded(
     left: int,
     rounding: str,
     clamp: tuple[int, int],
+    sign: int = 1,
 ) -> Native | None:
-    """Both terms, shifted ``left``, and their sum rescaled by double rounding; no scale may be 1 or more."""
-    if rounding not in ("ties_away", "ties_pos") or np.any(shift > 0):
+    """Both terms, shifted ``left``, and their sum (difference) rescaled by double rounding; no scale may be 1 or more.
+
+    By one rounding, where that was proved to be the same; else a difference is left to the general kernel.
+    """
+    if rounding not in ("ties_away", "ties_pos") or np.any(shift > 0) or not _joins(tensors):
+        return None
+    pairs = affine.pairs_of_bytes(tensors[2].qtype.signed, zeros)
+    outputs = affine.doubly_rounded(*pairs, sign, q, shift, left, rounding, zeros[2], clamp)
+    m = q * 2.0 ** (shift - 31)
+    factors = float(m[0] * m[2]) * 2.0**left, sign * float(m[1] * m[2]) * 2.0**left
+    formula = affine.affine(*pairs, outputs, factors, zeros[2], clamp)
+    if formula is not None:
+        rest = [*formula.multipliers, formula.offset, formula.shift]
+        return _joined(tensors, zeros, clamp, rest, shifted=True)
+    if sign < 0:
         return None
     away = -(rounding == "ties_away")
     rest = []
