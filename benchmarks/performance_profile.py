@@ -99,7 +99,7 @@ def layers(path: Path, numerics: str) -> Profile:
     batch.load(0, ws.values)
     plan.run(ws)
     found = []
-    for s in plan.steps:
+    for s in plan.executed(frozenset(graph.outputs)):
         shape = "x".join(map(str, graph.tensors[s.outputs[0]].shape[1:])) if s.outputs else ""
         took = _microseconds(_alone(plan, ws, s))
         found.append(

@@ -31,7 +31,8 @@ def needs(graph: Graph, numerics: str | None = None) -> list[Need]:
     plan = plan_of(graph, profile)
     rng = np.random.default_rng(0)
     x = [random_values(t, rng, 1)[0] for t in (graph.tensors[i] for i in graph.inputs)]
-    native = [s.native.function for s in plan.steps if s.native] if isinstance(plan, Plan) else []
+    steps = plan.executed(frozenset(graph.outputs)) if isinstance(plan, Plan) else []
+    native = [s.native.function for s in steps if s.native]
     return [*native, lambda: simulate(graph, x, profile)]
 
 

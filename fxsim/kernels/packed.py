@@ -16,7 +16,7 @@ from fxsim.kernels._vectors import KINDS, LANES, call, copy, fill, interleave, l
 
 SUMS = 8192
 """bytes at the start of a kernel's room for sums that wait to be requantized"""
-LINES = 2048
+LINES = 16384
 """bytes behind them for addresses of the words under a window"""
 TILE = SUMS + LINES
 SLACK = 256
@@ -40,23 +40,27 @@ def chain() -> Any:  # noqa: ANN401
 
 @cache
 def repeat() -> Any:  # noqa: ANN401
-    """``f(calls, given, made, first, last)``: inferences ``first..last - 1``, as :func:`chain`, one after the other.
+    """``f(calls, places, copies, first, last)``: inferences ``first..last - 1``, as :func:`chain`, one after the other.
 
-    ``given``: (where the inputs of all inferences lie, where one is taken from, bytes of one); ``made``: the same of outputs.
+    ``places`` of what is read where all inferences lie: (where a block's word is that says where, that of inference 0, bytes
+    to the next one, what the word says otherwise). ``copies``: (where inference 0 goes, bytes of one, where inference 0
+    comes from, bytes to the next one).
     """
     stamp = STAMP
 
     @kernel
-    def f(calls, given, made, first, last):
+    def f(calls, places, copies, first, last):
         if stamp < 0:
             return
         for n in range(first, last):
-            for i in range(given.shape[0]):
-                copy(given[i, 1], given[i, 0] + n * given[i, 2], given[i, 2])
+            for i in range(places.shape[0]):
+                put(places[i, 0], places[i, 1] + n * places[i, 2])
             for i in range(calls.shape[0]):
                 call(calls[i, 0], calls[i, 1])
-            for i in range(made.shape[0]):
-                copy(made[i, 0] + n * made[i, 2], made[i, 1], made[i, 2])
+            for i in range(copies.shape[0]):
+                copy(copies[i, 0] + n * copies[i, 1], copies[i, 2] + n * copies[i, 3], copies[i, 1])
+        for i in range(places.shape[0]):
+            put(places[i, 0], places[i, 3])
 
     return f
 

@@ -10,7 +10,9 @@ from fxsim.arith import roots
 from fxsim.arith.overflow import wrap
 from fxsim.arith.requantize import NARROW
 from fxsim.arith.rounding import RULES, from_float
-from fxsim.kernels._jit import STAMP, jitable, kernel
+from fxsim.kernels._jit import STAMP, carray, jitable, kernel, native
+from fxsim.kernels._vectors import memory, word
+from fxsim.kernels.softmax import INTEGERS
 
 Kernel = Callable[..., Any]
 
@@ -86,6 +88,19 @@ def quotient() -> Kernel:
     return f
 
 
+@jitable
+def quantize_each(rule, saturating, x, scale, zero, low, high, out):  # noqa: ANN201
+    """What :func:`quantize` fills ``out`` with."""
+    limit = 1 << 31
+    for i in range(out.size):
+        v = min(max(np.float64(x[i] / scale), -(2.0**40)), 2.0**40)
+        rounded = from_float(rule, v)
+        if not saturating and not -limit <= rounded < limit:
+            rounded = -limit
+        total = rounded + zero if saturating else wrap(rounded + zero, 32)
+        out[i] = min(max(total, low), high)
+
+
 @cache
 def quantize(rounding: str, saturating: bool) -> Kernel:
     """``f(x, scale, zero, low, high, out)``: ``clamp(round(x / scale) + zero)``, the quotient in float32.
@@ -94,18 +109,32 @@ def quantize(rounding: str, saturating: bool) -> Kernel:
 
     Source: tflite/kernels/internal/reference/quantize.h @ LiteRT 2.3.0; Intel SDM, CVTTSS2SI.
     """
-    rule, stamp, limit = RULES[rounding], STAMP, 1 << 31
+    rule, stamp, fill = RULES[rounding], STAMP, quantize_each
 
     @kernel
     def f(x, scale, zero, low, high, out):
         if stamp < 0:
             return
-        for i in range(out.size):
-            v = min(max(np.float64(x[i] / scale), -(2.0**40)), 2.0**40)
-            rounded = from_float(rule, v)
-            if not saturating and not -limit <= rounded < limit:
-                rounded = -limit
-            total = rounded + zero if saturating else wrap(rounded + zero, 32)
-            out[i] = min(max(total, low), high)
+        fill(rule, saturating, x, scale, zero, low, high, out)
+
+    return f
+
+
+@cache
+def native_quantize(rounding: str, saturating: bool, bits: int) -> Any:  # noqa: ANN401
+    """As :func:`quantize`, a C function of the address of a block; ``bits`` are negative for signed integers.
+
+    The block's words: input, output, room, elements, the address of ``scale``, ``zero``, ``low`` and ``high``.
+    """
+    rule, stamp, fill, element = RULES[rounding], STAMP, quantize_each, INTEGERS[bits]
+
+    @native
+    def f(block):
+        if stamp < 0:
+            return
+        count = word(block, 3)
+        x, y = carray(memory(word(block, 0)), count, np.float32), carray(memory(word(block, 1)), count, element)
+        scale = carray(memory(word(block, 4)), 1, np.float32)[0]
+        fill(rule, saturating, x, scale, word(block, 5), word(block, 6), word(block, 7), y)
 
     return f

@@ -16,7 +16,7 @@ from fxsim.kernels.float32 import fma
 from fxsim.model.graph import Tensor
 from fxsim.model.ops.activation import Gelu
 from fxsim.model.qtype import Array
-from fxsim.sim import plain
+from fxsim.sim import moves, plain
 from fxsim.sim.base import Arrays, Bound, Site, power_of_two, scalar_quant, symmetric
 
 Real = Callable[[float], float]
@@ -33,7 +33,7 @@ def _look_up(x: Tensor, values: list[int] | tables.Ints) -> Bound:
     def run(inputs: Arrays, outputs: Arrays) -> None:
         np.take(entries, inputs[0].astype(np.int64) - x.qtype.min, out=outputs[0])
 
-    return Bound(run)
+    return Bound(run, native=moves.looked_up(x, x, run))
 
 
 def _each16(function: Callable[..., int], values: tables.Ints, *settings: int) -> Bound:

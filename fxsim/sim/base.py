@@ -27,6 +27,8 @@ from fxsim.numerics import OpNumerics, Requantize
 Arrays = Sequence[Array]
 RunFn = Callable[[Arrays, Arrays], None]
 """inputs (None where absent), outputs to fill"""
+Border = tuple[int, int, int, int]
+"""rows above and below an image, columns left and right"""
 INT32 = (-(1 << 31), (1 << 31) - 1)
 """a clamp that changes nothing"""
 
@@ -81,7 +83,7 @@ class Native:
 
 def address(a: Array) -> int:
     """Where an array's memory begins."""
-    return int(a.ctypes.data)
+    return int(a.__array_interface__["data"][0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,10 @@ class Bound:
     view: bool = False
     fresh: Callable[[], RunFn] | None = None
     native: Native | None = None
+    border: Border | None = None
+    """of zero points, by which an output that else is the input is larger"""
+    within: Callable[[Border], Native | None] | None = None
+    """``native`` for an input that lacks a border of zero points"""
 
 
 @dataclass(frozen=True, slots=True)

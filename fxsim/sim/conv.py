@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -16,7 +17,7 @@ from fxsim.numerics import Accumulator
 from fxsim.sim.base import Arrays, Bound, Site, quant, scalar_quant
 from fxsim.sim.hybrid import float_layer
 from fxsim.sim.layer import SEPARATE_AREA, Layer, changed_pad, prepare
-from fxsim.sim.packed import native_of
+from fxsim.sim.packed import native_of, native_within
 
 Pack = Callable[[Array], Array]
 """a weight as the file has it -> ``(KH, KW, C / G, O)``"""
@@ -118,7 +119,8 @@ def layer(
         position=first,
     )
     if w.data is not None:
-        return Bound(made.run, made.probe, native=native_of(made, out.qtype.dtype))
+        within = partial(native_within, made, out.qtype.dtype) if isinstance(attrs, Conv2D) else None
+        return Bound(made.run, made.probe, native=native_of(made, out.qtype.dtype), within=within)
 
     def computed(inputs: Arrays) -> tuple[Layer, list[Array]]:
         return replace(made, weight=packed(inputs[1]), position=0), [inputs[first]]

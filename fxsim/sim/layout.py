@@ -9,6 +9,7 @@ from fxsim.model.ops import OPS
 from fxsim.model.ops.layout import Axis
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Bound, Site, quant, scalar_quant
+from fxsim.sim.moves import moved as native_moves
 from fxsim.sim.natives import channels_last
 
 
@@ -31,7 +32,7 @@ def move(site: Site) -> Bound:
         for out, values in zip(outputs, moved(inputs), strict=True):
             out[...] = values
 
-    return Bound(run)
+    return Bound(run, native=native_moves(site.inputs, site.outputs, moved))
 
 
 def transpose(site: Site) -> Bound:
@@ -42,7 +43,8 @@ def transpose(site: Site) -> Bound:
         if perm.data is None
         else channels_last(x, [int(p) % len(x.shape) for p in np.asarray(perm.data).reshape(-1)])
     )
-    return replace(move(site), native=fast)
+    moved = move(site)
+    return replace(moved, native=fast or moved.native)
 
 
 def concatenation(site: Site) -> Bound:

@@ -3,7 +3,7 @@
 Legal wherever the order of the additions does not matter, or is the plain one: see :func:`native_of`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from fxsim.kernels import isa, packed
 from fxsim.kernels._vectors import KINDS, LANES
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
-from fxsim.sim.base import INT32, Native, address
+from fxsim.sim.base import INT32, Border, Native, address
 from fxsim.sim.layer import Layer
 
 FOLDED_SHIFT = 22
@@ -201,6 +201,16 @@ def native_of(layer: Layer, out: np.dtype[Any], instructions: str | None = None)
         a.bits if clamped else 0,
     )
     return native(sums, rescale, out, instructions)
+
+
+def native_within(layer: Layer, out: np.dtype[Any], border: Border) -> Native | None:
+    """As :func:`native_of`, of a layer whose input comes without its ``border`` of zero points."""
+    g, (top, bottom, left, right) = layer.geometry, border
+    inner = replace(g, in_h=g.in_h - top - bottom, in_w=g.in_w - left - right)
+    top, bottom, left, right = (a + b for a, b in zip(layer.pad, border, strict=True))
+    if min(layer.pad) < 0:
+        return None
+    return native_of(replace(layer, geometry=inner, pad=(top, bottom, left, right)), out)
 
 
 def native(sums: Sums, rescale: Rescale, out: np.dtype[Any], instructions: str | None = None) -> Native | None:

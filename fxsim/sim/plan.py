@@ -3,10 +3,10 @@
 A plan is immutable and may serve many threads: all that a run writes lies in its :class:`Workspace`.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
@@ -22,7 +22,7 @@ from fxsim.model.ops.state import CallOnce
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile
 from fxsim.sim.arena import arrange, lifetimes
-from fxsim.sim.base import Arrays, Native, Probe, RunFn, address
+from fxsim.sim.base import Arrays, Bound, Native, Probe, RunFn, address
 from fxsim.sim.inputs import Batch
 from fxsim.sim.real import plan as real
 from fxsim.sim.registry import bind
@@ -43,8 +43,39 @@ class Workspace:
     """the steps, bound to the arrays; neighbours in machine code are one call"""
     held: list[Array] = field(default_factory=list)
     """what machine code points at"""
+    words: list[tuple[int, int, int]] = field(default_factory=list)
+    """(tensor, where a word of a block lies that says where it is read, what that says)"""
+    places: dict[int, int] = field(default_factory=dict)
+    """tensor -> where it lies, for those that were asked for"""
     calls: Array | None = None
     """the whole program, where it is one chain of machine code"""
+
+
+Places = dict[int, tuple[int, int]]
+"""tensor -> where that of the first inference lies, and the bytes to the next one"""
+
+
+def _places(arrays: Iterable[tuple[int, Array]]) -> Places:
+    found = {}
+    for i, stacked in arrays:
+        assert stacked.flags.c_contiguous
+        found[i] = address(stacked), stacked.nbytes // len(stacked)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ends:
+    """What goes into the inferences of a batch, and the tensors that are kept of them, stacked."""
+
+    batch: Batch
+    kept: Mapping[int, Array]
+    given: Places = field(init=False)
+    made: Places = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Finds out where all lies."""
+        object.__setattr__(self, "given", _places(zip(self.batch.indices, self.batch.values, strict=True)))
+        object.__setattr__(self, "made", _places(self.kept.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +90,8 @@ class Step:
     native: Native | None = None
     remembers: bool = False
     """True if its outputs depend on earlier inferences"""
+    direct: "Step | None" = None
+    """the same from the input of the PAD before it, for runs that have no other use for that PAD's output"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,11 +129,19 @@ class Plan:
         if self.stateless:
             idle.extend(taken)
 
+    def executed(self, keep: frozenset[int] | None = None) -> list[Step]:
+        """The steps of a run after which all tensors, or those of ``keep``, hold their values."""
+        unused = set() if keep is None else {s.inputs[0] for s in self.steps if s.direct} - keep
+        return [
+            s.direct if s.direct and s.inputs[0] in unused else s for s in self.steps if unused.isdisjoint(s.outputs)
+        ]
+
     def _shared(self, keep: frozenset[int]) -> dict[int, Array]:
         """Tensor -> its memory, for all but those of ``keep`` and what is there before the first step."""
         tensors, roots = self.graph.tensors, {self.views.get(i, i) for i in (*keep, *self.graph.inputs)}
-        lives = lifetimes([(s.inputs, s.outputs) for s in self.steps], self.views)
-        made = {i for s in self.steps for i in s.outputs} - roots
+        steps = self.executed(keep)
+        lives = lifetimes([(s.inputs, s.outputs) for s in steps], self.views)
+        made = {i for s in steps for i in s.outputs} - roots
         sizes = {i: int(np.prod(tensors[i].shape)) * tensors[i].qtype.dtype.itemsize for i in made if _free(tensors[i])}
         places, total = arrange(sizes, lives)
         memory = np.zeros(total, np.uint8)
@@ -121,13 +162,13 @@ class Plan:
         ws = Workspace(values, {} if state is None else state)
         for plan in self.once:
             plan.run(plan.workspace(ws.state))
-        ws.program.extend(self._program(ws))
+        ws.program.extend(self._program(ws, self.executed(keep)))
         return ws
 
-    def _program(self, ws: Workspace) -> Iterator[Callable[[], object]]:
-        room = np.empty(max((s.native.room for s in self.steps if s.native), default=0), np.uint8)
+    def _program(self, ws: Workspace, steps: list[Step]) -> Iterator[Callable[[], object]]:
+        room = np.empty(max((s.native.room for s in steps if s.native), default=0), np.uint8)
         ws.held.append(room)
-        for is_native, group in groupby(self.steps, lambda s: s.native is not None):
+        for is_native, group in groupby(steps, lambda s: s.native is not None):
             calls = []
             for step in group:
                 ins, outs = [ws.values[i] for i in step.inputs], [ws.values[i] for i in step.outputs]
@@ -136,23 +177,35 @@ class Plan:
                     continue
                 block = step.native.block(ins, outs, room)
                 ws.held.append(block)
+                named = (step.inputs[i] for i in step.native.positions)
+                ws.words += [(self.views.get(t, t), address(block) + 8 * n, int(block[n])) for n, t in enumerate(named)]
                 calls.append((step.native.function().address, address(block)))
             if is_native:
-                ws.calls = np.array(calls, np.int64) if len(calls) == len(self.steps) else None
+                ws.calls = np.array(calls, np.int64) if len(calls) == len(steps) else None
                 yield partial(chain(), np.array(calls, np.int64))
 
-    def run_all(self, ws: Workspace, batch: Batch, kept: Mapping[int, Array], first: int, last: int) -> None:
-        """Inferences ``first..last - 1`` of a batch, whose tensors of ``kept`` are written to their places there."""
+    def run_all(self, ws: Workspace, ends: Ends, first: int, last: int) -> None:
+        """Inferences ``first..last - 1`` of a batch."""
         if ws.calls is None:
             for n in range(first, last):
-                batch.load(n, ws.values)
+                ends.batch.load(n, ws.values)
                 self.run(ws)
-                for i, stacked in kept.items():
+                for i, stacked in ends.kept.items():
                     stacked[n] = ws.values[i]
             return
-        given = _places(zip(batch.values, (ws.values[i] for i in batch.indices), strict=True))
-        made = _places((stacked, ws.values[i]) for i, stacked in kept.items())
-        repeat()(ws.calls, given, made, first, last)
+        # Inputs are read where they lie; what is kept is written to the workspace, which the caches hold, and copied.
+        places = [(at, *ends.given[t], own) for t, at, own in ws.words if t in ends.given]
+        copies = [(*place, *self._source(ws, ends, i)) for i, place in ends.made.items()]
+        repeat()(ws.calls, _rows(places), _rows(copies), first, last)
+
+    def _source(self, ws: Workspace, ends: Ends, tensor: int) -> tuple[int, int]:
+        """Where a tensor lies after the first inference of a batch, and the bytes to where it lies after the next."""
+        root = self.views.get(tensor, tensor)
+        if root in ends.given:
+            return ends.given[root]
+        if root not in ws.places:
+            ws.places[root] = address(ws.values[root])
+        return ws.places[root], 0
 
     def run(self, ws: Workspace, watch: Callable[[Step, Arrays], None] | None = None) -> None:
         """One inference on the workspace's input tensors. ``watch`` sees each step's inputs before it runs."""
@@ -167,13 +220,8 @@ class Plan:
             step.run(ws, ins, [values[i] for i in step.outputs])
 
 
-def _places(pairs: Iterable[tuple[Array, Array]]) -> Array:
-    """(address of all inferences, address of one, bytes of one) of arrays that lie in one piece."""
-    rows = []
-    for all_, one in pairs:
-        assert all_.flags.c_contiguous and one.flags.c_contiguous and all_.dtype == one.dtype
-        rows.append((address(all_), address(one), one.nbytes))
-    return np.array(rows, np.int64).reshape(-1, 3)
+def _rows(of: Sequence[tuple[int, ...]]) -> Array:
+    return np.array(of, np.int64).reshape(-1, 4)
 
 
 def _free(t: Tensor) -> bool:
@@ -186,7 +234,7 @@ def _buffer(t: Tensor) -> Array:
         return np.asarray(t.data, order="C")
     # The engines start a state of 8 bits at its zero point, any other at 0.
     start = t.quant.zero_point[0] if t.variable and t.quant is not None and t.qtype.name == "int8" else 0
-    return np.full(t.shape, start, t.qtype.dtype)
+    return np.full(t.shape, start, t.qtype.dtype) if start else np.zeros(t.shape, t.qtype.dtype)
 
 
 def _stateless(run: RunFn) -> Callable[[Workspace, Arrays, Arrays], None]:
@@ -268,6 +316,7 @@ def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
     steps: list[Step] = []
     views: dict[int, int] = {}
     once: list[Plan] = []
+    bounds: dict[int, Bound] = {}
     for node in graph.nodes:
         if node.op == "CALL_ONCE":
             once.append(_called(graph, node, numerics, depth))
@@ -281,10 +330,32 @@ def prepare(graph: Graph, numerics: NumericsProfile, depth: int = 0) -> Plan:
         if bound.view:
             views[node.outputs[0]] = views.get(node.inputs[0], node.inputs[0])
             continue
+        bounds[node.index] = bound
         inputs = tuple(i for i in node.inputs if i != ABSENT)
         run = _remembering(node.index, bound.fresh) if bound.fresh else _stateless(bound.run)
         steps.append(Step(node, inputs, node.outputs, run, bound.probe, bound.native, bound.fresh is not None))
-    return Plan(graph, numerics, tuple(steps), views, tuple(once))
+    return Plan(graph, numerics, _joined(graph, steps, views, bounds), views, tuple(once))
+
+
+def _joined(graph: Graph, steps: list[Step], views: dict[int, int], bounds: dict[int, Bound]) -> tuple[Step, ...]:
+    """The steps, with the direct way of those that alone read the output of a PAD."""
+    pads = {s.outputs[0]: s for s in steps if s.node.index in bounds and bounds[s.node.index].border}
+    if not pads:
+        return tuple(steps)
+    readers = Counter([*(i for s in steps for i in s.inputs), *views.values(), *graph.outputs])
+
+    def joined(step: Step) -> Step:
+        bound, pad = bounds.get(step.node.index), pads.get(step.inputs[0]) if step.inputs else None
+        if bound is None or bound.within is None or pad is None or readers[step.inputs[0]] > 1:
+            return step
+        border = bounds[pad.node.index].border
+        native = bound.within(border) if border else None
+        if native is None:
+            return step
+        direct = replace(step, inputs=(pad.inputs[0], *step.inputs[1:]), native=native)
+        return replace(step, direct=direct)
+
+    return tuple(map(joined, steps))
 
 
 def _called(graph: Graph, node: Node, numerics: NumericsProfile, depth: int) -> Plan:

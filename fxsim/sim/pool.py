@@ -9,6 +9,7 @@ from fxsim.kernels import pool
 from fxsim.model.ops.pool import Pool2D, pool_geometry
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Bound, Probe, Site, scalar_quant
+from fxsim.sim.moves import greatest
 from fxsim.sim.natives import averaged
 
 _INT = "int8 uint8 int16"
@@ -16,14 +17,21 @@ REGISTER_BITS = 32
 """of an accumulator that no sum of a pool overflows"""
 
 
+def _window(site: Site) -> tuple[int, ...]:
+    """What the kernels call ``window``, and the bits of the register."""
+    attrs = site.node.attributes
+    assert isinstance(attrs, Pool2D)
+    g = pool_geometry(list(site.inputs), attrs)
+    _, _, top, left = attrs.output(g.in_h, g.in_w, g.kernel_h, g.kernel_w)
+    return g.kernel_h, g.kernel_w, g.stride_h, g.stride_w, top, left, site.numerics.accumulator.bits
+
+
 def _pool(site: Site, kernel: pool.Kernel, *, centred: bool = False) -> Bound:
     """The kernel over the stored integers, or ``centred``: over those less their zero point, which is added again."""
     attrs = site.node.attributes
     assert isinstance(attrs, Pool2D)
     site.types(input0=_INT, output=site.input(0).qtype.name)
-    g = pool_geometry(list(site.inputs), attrs)
-    _, _, top, left = attrs.output(g.in_h, g.in_w, g.kernel_h, g.kernel_w)
-    window = (g.kernel_h, g.kernel_w, g.stride_h, g.stride_w, top, left, site.numerics.accumulator.bits)
+    window = _window(site)
     clamp = site.clamp(attrs.activation)
     limits = site.outputs[0].qtype.min, site.outputs[0].qtype.max
     zero = scalar_quant(site.input(0))[1] if centred else 0
@@ -72,7 +80,10 @@ def average_pool_2d(site: Site) -> Bound:
 
 def max_pool_2d(site: Site) -> Bound:
     """``out = clamp(max)`` over the cells inside the image."""
-    return _pool(site, pool.maximum())
+    bound, attrs = _pool(site, pool.maximum()), site.node.attributes
+    assert isinstance(attrs, Pool2D)
+    clamp = site.clamp(attrs.activation)
+    return replace(bound, native=greatest(site.input(0), site.outputs[0], _window(site), clamp))
 
 
 BINDINGS = {"AVERAGE_POOL_2D": average_pool_2d, "MAX_POOL_2D": max_pool_2d}

@@ -1,10 +1,13 @@
 """Binds the changes of a tensor's type or scale: QUANTIZE and DEQUANTIZE."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fxsim.kernels import pointwise
 from fxsim.kernels.requantize import requantize
 from fxsim.model.qtype import Array
+from fxsim.sim import moves
 from fxsim.sim.base import Arrays, Bound, Site, clamped, make_scales, quant, scalar_quant
 
 
@@ -27,7 +30,8 @@ def quantize(site: Site) -> Bound:
         def run_float(inputs: Arrays, y: Array, clamp: tuple[int, int]) -> None:
             from_float(inputs[0].reshape(-1), scale, out_zero, *clamp, y.reshape(-1))
 
-        return clamped(run_float, out, clamp)
+        fast = moves.quantized(x, out, r.rounding, saturating, scale, out_zero)
+        return replace(clamped(run_float, out, clamp), native=fast)
     x_scale, x_zero = scalar_quant(x)
     r, s, kernel = site.integer_scheme(), make_scales(site, [(x_scale,)], out_scale), requantize(r.scheme, r.rounding)
 
@@ -35,7 +39,8 @@ def quantize(site: Site) -> Bound:
         acc = inputs[0].astype(np.int64).reshape(-1, 1) - x_zero
         kernel(acc, s.q, s.shift, s.real, out_zero, *clamp, y.reshape(-1, 1))
 
-    return clamped(run, out, clamp)
+    bound = clamped(run, out, clamp)
+    return replace(bound, native=moves.looked_up(x, out, bound.run))
 
 
 def dequantize(site: Site) -> Bound:
@@ -56,7 +61,7 @@ def dequantize(site: Site) -> Bound:
         with np.errstate(over="ignore"):  # beyond float32 it is infinite, as in the engines
             outputs[0][...] = q.dequantize(inputs[0])
 
-    return Bound(run)
+    return Bound(run, native=moves.looked_up(x, site.outputs[0], run) if q.per_tensor else None)
 
 
 def known(site: Site, i: int) -> Array | None:

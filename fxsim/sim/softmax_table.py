@@ -7,7 +7,7 @@ from fxsim.arith.multiplier import float32
 from fxsim.errors import UnsupportedOp
 from fxsim.kernels.softmax_table import softmax_table
 from fxsim.model.ops.softmax import Softmax
-from fxsim.sim import softmax
+from fxsim.sim import moves, softmax
 from fxsim.sim.base import Arrays, Bound, Site, scalar_quant
 
 
@@ -37,7 +37,7 @@ def soft_max(site: Site) -> Bound:
         rows = inputs[0].reshape(-1, depth)
         kernel(rows, table, np.float32(out_scale), out_zero, low, high, outputs[0].reshape(-1, depth))
 
-    return Bound(run)
+    return Bound(run, native=moves.softmax_by_table(x, out, table, np.float32(out_scale)))
 
 
 VARIANTS = {("SOFTMAX", "float_table"): soft_max}

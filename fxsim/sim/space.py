@@ -2,6 +2,7 @@
 
 from fxsim.errors import UnsupportedOp
 from fxsim.model.ops.space import batch_paddings, bordered, paddings, to_batch
+from fxsim.sim import moves
 from fxsim.sim.base import Arrays, Bound, Site
 
 
@@ -20,7 +21,9 @@ def pad(site: Site) -> Bound:
         outputs[0].fill(value)
         outputs[0][inner] = inputs[0]
 
-    return Bound(run)
+    fast = moves.bordered(site.input(0), site.outputs[0], inner, value)
+    spatial = len(widths) == 4 and not any((*widths[0], *widths[3]))
+    return Bound(run, native=fast, border=(*widths[1], *widths[2]) if spatial else None)
 
 
 def space_to_batch(site: Site) -> Bound:

@@ -19,7 +19,7 @@ from fxsim.sim import Keep, wanted
 from fxsim.sim.dataset import Dataset, open_dataset
 from fxsim.sim.inputs import Batch
 from fxsim.sim.partial import FORMAT, Origin, opened
-from fxsim.sim.plan import Plan, Workspace, plan_of
+from fxsim.sim.plan import Ends, Plan, Workspace, plan_of
 from fxsim.sim.real.plan import RealPlan
 from fxsim.sim.trace import Progress, Summary, entries, output_names, provenance, run, summary
 
@@ -123,7 +123,7 @@ def _pieces(
 def _in_turn(plan: Plan, ws: Workspace, batch: Batch, keys: list[int]) -> dict[int, Array]:
     """The next inferences of a sequence."""
     made = {i: batch.stack(plan.graph.tensors[i]) for i in keys}
-    plan.run_all(ws, batch, made, 0, batch.count)
+    plan.run_all(ws, Ends(batch, made), 0, batch.count)
     return made
 
 

@@ -24,7 +24,7 @@ from fxsim.model.graph import Graph, Node
 from fxsim.model.qtype import Array
 from fxsim.sim.base import Arrays, Probe
 from fxsim.sim.inputs import Batch
-from fxsim.sim.plan import Plan, Step, Workspace
+from fxsim.sim.plan import Ends, Plan, Step, Workspace
 from fxsim.sim.real.plan import RealPlan
 
 if TYPE_CHECKING:
@@ -258,10 +258,10 @@ def run(
         made = plan.run(batch, keep, progress=progress)
         return {i: batch.shape(made[i]) for i in keep}
     kept = {i: batch.stack(plan.graph.tensors[i]) for i in keep}
-    done, lock = [0], Lock()
+    ends, done, lock = Ends(batch, kept), [0], Lock()
 
     def some(ws: Workspace, first: int, last: int) -> None:
-        plan.run_all(ws, batch, kept, first, last)
+        plan.run_all(ws, ends, first, last)
         if progress is not None and first < last:
             with lock:
                 done[0] += last - first
@@ -273,7 +273,8 @@ def run(
         some(own[0], 1, tried)
         left = (perf_counter() - begun) / TRIED * (batch.count - tried)
         number = max(1, min(threads or _cores(), int(left / THREAD_PAYS_S))) if plan.stateless else 1
-        span = max(1, min(MOST_AT_ONCE, (batch.count - tried) // (TURNS * number)))
+        turns = TURNS * number if number > 1 else 1
+        span = max(1, min(MOST_AT_ONCE, (batch.count - tried) // turns))
         turn = count(tried, span)
 
         def work(ws: Workspace) -> None:

@@ -14,7 +14,7 @@ from fxsim.model.ops.base import Activated
 from fxsim.model.ops.rectify import LeakyRelu
 from fxsim.model.ops.reduce import reduced_axes
 from fxsim.model.qtype import Array
-from fxsim.sim import arithmetic, natives
+from fxsim.sim import arithmetic, moves, natives
 from fxsim.sim.activation import table
 from fxsim.sim.base import INT32, Arrays, Bound, Probe, Site, clamped, scalar_quant
 
@@ -119,7 +119,8 @@ def quantize(site: Site) -> Bound:
     def run(inputs: Arrays, y: Array, clamp: tuple[int, int]) -> None:
         kernel(inputs[0].reshape(-1), x_zero, multiplier, multiplier, out_zero, *clamp, y.reshape(-1))
 
-    return clamped(run, out, clamp)
+    bound = clamped(run, out, clamp)
+    return replace(bound, native=moves.looked_up(x, out, bound.run))
 
 
 def float_table(site: Site, function: Callable[[float], float], clamp: tuple[int, int] | None = None) -> Bound:
@@ -183,7 +184,8 @@ def leaky_relu(site: Site) -> Bound:
     def run(inputs: Arrays, y: Array, clamp: tuple[int, int]) -> None:
         kernel(inputs[0].reshape(-1), x_zero, *multipliers, out_zero, *clamp, y.reshape(-1))
 
-    return clamped(run, out, (out.qtype.min, out.qtype.max))
+    bound = clamped(run, out, (out.qtype.min, out.qtype.max))
+    return replace(bound, native=moves.looked_up(x, out, bound.run))
 
 
 VARIANTS = {
