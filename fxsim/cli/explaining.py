@@ -1,8 +1,9 @@
 """Commands on a device that computes otherwise: what its arithmetic is."""
 
 import io
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from fxsim.cli.common import Count, Model, Numerics, app, called, out, progress
 from fxsim.errors import FxsimError
 from fxsim.files import atomic_write
 from fxsim.report import terminal
+
+if TYPE_CHECKING:
+    from fxsim.diagnose.explain import Explanation
 
 
 @app.command()
@@ -35,8 +39,6 @@ def explain(
     ] = None,
 ) -> None:
     """Find the arithmetic under which every bit of a dump comes out. Exit code 1 if a layer stays unexplained."""
-    import numpy as np
-
     from fxsim.diagnose.blackbox import Command
     from fxsim.sim.inputs import load_inputs
 
@@ -44,6 +46,11 @@ def explain(
         raise FxsimError("explain: got both or neither of a dump and --device; allowed: one of them")
     if dump is not None and source is None:
         raise FxsimError("explain: got a dump without --input; allowed: both")
+    if html is not None and dump is None:
+        raise FxsimError("explain: got --html with --device; allowed: --html with a dump")
+    for path, suffix in ((save, ".toml"), (separate, ".npz")):
+        if path is not None and path.suffix.lower() != suffix:
+            raise FxsimError(f"{path}: got the suffix {path.suffix!r}; allowed: {suffix!r}")
     graph = fxsim.read(model)
     x = None if source is None else load_inputs(graph, source, count)
     with progress(f"{model.name} as {called(model, numerics)}", len(graph.nodes)) as tick:
@@ -52,10 +59,6 @@ def explain(
         found = fxsim.explain(graph, asked, x, numerics, tick, queries)
     if save is not None:
         found.save(save)
-    if separate is not None:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **found.separating_input)  # type: ignore[arg-type]
-        atomic_write(separate, buffer.getvalue())
     out.print(terminal.explanation(found, model.name))
     if html is not None and dump is not None and x is not None:
         trace = fxsim.simulate(graph, x, numerics)
@@ -64,7 +67,32 @@ def explain(
     for note in found.notes:
         terminal.say(out, note)
     terminal.say(out, found.words, "red" if unexplained else "green")
+    terminal.say(out, telling(found, model, separate))
     if found.queries:
         terminal.say(out, f"the device was asked {found.queries} times")
     if unexplained:
         raise typer.Exit(1)
+
+
+def telling(found: "Explanation", model: Path, path: Path | None) -> str:
+    """What stays ambiguous, and how to tell it apart; the inputs that do are written to ``path``."""
+    import numpy as np
+
+    from fxsim.diagnose.explain_words import kinds_words
+    from fxsim.diagnose.reproduce import alone
+
+    f = found.told_by
+    if f is None:
+        return "nothing left that an input could tell apart" if path is not None else ""
+    text, given = kinds_words(f), f.separating_input
+    if path is None:
+        return f"{text}\nadd --separate telling.npz to write inputs of layer {f.layer} that tell them apart"
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **given)  # type: ignore[arg-type]
+    atomic_write(path, buffer.getvalue())
+    asked = model
+    if set(given) != {found.graph.tensors[i].name for i in found.graph.inputs}:
+        node = next(n for n in found.graph.nodes if n.index == f.layer)
+        asked = fxsim.export(alone(found.graph, node), path.with_suffix(model.suffix))
+    command = shlex.join(["fxsim", "explain", str(asked), "NEW_DUMP", "--input", str(path)])
+    return f"{text}\nrun the device on {path} (layer {f.layer}, model {asked}), then: {command}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fxsim.diagnose.explain_rerun import Seen
-from fxsim.diagnose.separate import refining
+from fxsim.diagnose.refining import refining
 from fxsim.errors import DumpError, FxsimError
 from fxsim.files import load_arrays
 from fxsim.model.graph import Graph
@@ -51,7 +51,11 @@ class Command:
     timeout_s: float = TIMEOUT_S
 
     def __post_init__(self) -> None:
-        """Raises FxsimError where the command names no input or no output file."""
+        """Raises FxsimError where the command names no input or no output file, or cannot be split into words."""
+        try:
+            shlex.split(self.text)
+        except ValueError as e:
+            raise FxsimError(f"device: got {self.text!r}, whose quotes do not close: {e}") from None
         for what in ("input", "output"):
             if not any(f"{{{what}{how}}}" in self.text for how in ("", ":raw")):
                 raise FxsimError(f"device: got {self.text!r}; allowed: a command with {{input}} and {{output}}")

@@ -11,7 +11,7 @@ from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile, OpNumerics, list_numerics, load_numerics
 from fxsim.sim.base import Bound
 from fxsim.sim.layer import Layer
-from fxsim.sim.registry import bind_alone, settings_of, within_reach
+from fxsim.sim.registry import STATE_OPS, bind_alone, settings_of, within_reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def shipped(graph: Graph, node: Node) -> dict[OpNumerics, list[str]]:
 
 def settings_in(graph: Graph, node: Node, profile: NumericsProfile) -> OpNumerics | None:
     """A profile's arithmetic of a layer; None where it has none."""
-    if profile.real is not None:
+    if profile.real is not None or node.op in STATE_OPS:
         return None
     try:
         within_reach(graph, node, profile)

@@ -6,7 +6,7 @@ it arrives. A layer that the user's simulation gets right is not looked into.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,15 +20,16 @@ from fxsim.diagnose.explain_profile import found_profile, write
 from fxsim.diagnose.explain_rerun import Seen, rerun
 from fxsim.diagnose.explain_sums import Member, Outcome
 from fxsim.diagnose.explain_ways import Ways
-from fxsim.diagnose.explain_words import network_words, verdict
+from fxsim.diagnose.explain_words import network_words, shared, verdict
+from fxsim.diagnose.matching import reused
 from fxsim.diagnose.quirks import tell
 from fxsim.diagnose.separate import Separation
 from fxsim.errors import DumpError, FxsimError
-from fxsim.model.graph import Graph
+from fxsim.model.graph import Graph, Node
 from fxsim.model.qtype import Array
 from fxsim.numerics import NumericsProfile, OpNumerics, list_numerics, load_numerics, numerics_of
 from fxsim.sim import simulate
-from fxsim.sim.plan import Plan, plan_of
+from fxsim.sim.plan import Plan, as_executed, plan_of
 from fxsim.sim.registry import STATE_OPS
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class Row:
     """shipped profiles in the first class"""
     ties: int
     separating: int
-    """sampled elements that the nearest other shipped arithmetic misses"""
+    """of the ``sampled`` elements, those that the nearest shipped arithmetic that does not fit gets wrong"""
+    sampled: int
     confidence: str
     words: str
 
@@ -91,6 +93,11 @@ class Finding:
     outcome: Outcome | None = field(default=None, repr=False)
     profiles: tuple[str, ...] = ()
     """shipped profiles in the first class"""
+
+    @property
+    def separating(self) -> int:
+        """Sampled elements that the nearest shipped arithmetic (or the user's own) that does not fit gets wrong."""
+        return min((m for m, _ in self.outcome.nearest if m), default=0) if self.outcome is not None else 0
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -143,12 +150,11 @@ class Finding:
 
     def row(self) -> Row:
         """The finding as a row."""
-        separating = min((m for m, _ in self.outcome.nearest if m), default=0) if self.outcome else 0
-        ties = self.outcome.ties if self.outcome else 0
+        ties, sampled = (self.outcome.ties, self.outcome.tried) if self.outcome else (0, 0)
         confidence, words = verdict(self)
         return Row(
             self.layer, self.op, self.name, self.status, self.elements, self.mismatches, len(self.members), self.profiles,
-            ties, separating, confidence, words,
+            ties, self.separating, sampled, confidence, words,
         )  # fmt: skip
 
 
@@ -182,7 +188,12 @@ class Explanation:
         """A row per layer: see :class:`Row`."""
         from fxsim.report.tables import frame
 
-        return frame(Row, [f.row() for f in self.findings])
+        return frame(Row, self.rows)
+
+    @property
+    def rows(self) -> list[Row]:
+        """What :attr:`table` holds: each layer in the words of the arithmetic that the whole network's explanation has."""
+        return [replace(f.row(), words=shared(self, f)) for f in self.findings]
 
     @cached_property
     def profile(self) -> NumericsProfile:
@@ -203,10 +214,15 @@ class Explanation:
         """The layers whose first class holds arithmetics that some input would tell apart."""
         return tuple(f for f in self.differing if f.members and len(f.kinds) > 1)
 
+    @cached_property
+    def told_by(self) -> "Finding | None":
+        """The first layer that stays ambiguous and has inputs that tell; None if there is none."""
+        return next((f for f in self.differing if len(f.members) > 1 and f.separating_input), None)
+
     @property
     def separating_input(self) -> dict[str, Array]:
         """For the first layer that stays ambiguous: inputs of it that tell, by tensor name; empty if none does."""
-        return next((found for f in self.differing if (found := f.separating_input)), {})
+        return self.told_by.separating_input if self.told_by is not None else {}
 
     def effects(self, inputs: Any) -> tuple[Effect, ...]:  # noqa: ANN401
         """What each differing layer, and all of them, come to at the outputs for a data set: see :class:`Effect`."""
@@ -258,7 +274,16 @@ def explain(
     matched = load(trace, dump)
     count, tensors = trace.batch.count, trace.graph.tensors
     seen = Seen(trace.batch, {i: v.reshape(count, *tensors[i].shape) for i, v in matched.arrays.items()})
-    return conclude(trace.graph, users, seen, progress, matched.notes)
+    found = conclude(trace.graph, users, seen, progress, matched.notes)
+    strange = {n for f in found.differing if f.status == "nothing fits" for n in _node(found.graph, f).outputs}
+    if strange:
+        computed = {i for n in trace.graph.nodes for i in n.outputs if trace.graph.tensors[i].qtype.kind != "resource"}
+        found.notes += tuple(reused(trace.graph, matched.arrays, trace.tensors(sorted(computed)), sorted(strange)))
+    return found
+
+
+def _node(graph: Graph, f: Finding) -> Node:
+    return next(n for n in graph.nodes if n.index == f.layer)
 
 
 def conclude(
@@ -333,13 +358,14 @@ def _network(graph: Graph, users: NumericsProfile, seen: Seen, findings: Sequenc
     differing = [f for f in findings if f.status in ("explained", "nothing fits", "within") or f.outcome is not None]
     if not differing:
         return (users.name,)
-    common = [n for n in list_numerics() if all(n in f.profiles for f in differing if f.outcome is not None)]
+    judged = [f for f in differing if f.outcome is not None]
+    common = [n for n in list_numerics() if all(n in f.profiles for f in judged)]
     whole = []
     for name in common:
         profile = load_numerics(name)
-        if profile.rewrite != users.rewrite:
-            continue
         try:
+            if _other_layers(graph, users, profile):
+                continue
             made = _made_by(graph, profile, seen)
         except FxsimError:
             continue
@@ -348,7 +374,18 @@ def _network(graph: Graph, users: NumericsProfile, seen: Seen, findings: Sequenc
     for f in differing:
         if f.status == "within" and whole:
             f.status, f.profiles = "explained", tuple(whole)
-    return tuple(sorted(whole or common, key=lambda name: EVIDENCE.index(load_numerics(name).verified)))
+    named = whole or (common if judged else [])  # of what was not judged alone, nothing else is known
+    return tuple(sorted(named, key=lambda name: EVIDENCE.index(load_numerics(name).verified)))
+
+
+def _other_layers(graph: Graph, users: NumericsProfile, profile: NumericsProfile) -> bool:
+    """True if the engine of ``profile`` runs other layers than ``graph`` has, which is as that of ``users`` rewrote it."""
+    if profile.rewrite == users.rewrite:
+        return False
+    if users.rewrite:
+        return as_executed(graph, users) is not graph  # what the file had is not known here
+    made = as_executed(graph, profile)
+    return [(n.op, n.inputs, n.outputs) for n in made.nodes] != [(n.op, n.inputs, n.outputs) for n in graph.nodes]
 
 
 def _made_by(graph: Graph, profile: NumericsProfile, seen: Seen) -> dict[int, Array] | None:

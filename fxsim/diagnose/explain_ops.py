@@ -8,7 +8,7 @@ import numpy as np
 from fxsim.diagnose import quirks
 from fxsim.diagnose.cases import Case, unequal
 from fxsim.diagnose.explain_sums import Member, Outcome, ordered
-from fxsim.diagnose.separate import refining
+from fxsim.diagnose.refining import refining
 from fxsim.errors import FxsimError
 from fxsim.model.graph import Tensor
 from fxsim.model.qtype import Array

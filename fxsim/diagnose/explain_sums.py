@@ -15,8 +15,8 @@ import numpy as np
 from fxsim.arith.overflow import highest, lowest
 from fxsim.diagnose import quirks
 from fxsim.diagnose.cases import Case
-from fxsim.diagnose.explain_ways import Way, Ways
-from fxsim.diagnose.windows import reached, rises, sampled, summing
+from fxsim.diagnose.explain_ways import Way, Ways, alike_together
+from fxsim.diagnose.windows import reached, rises, sampled
 from fxsim.model.qtype import Array
 from fxsim.numerics import OpNumerics
 from fxsim.sim.layer import Layer
@@ -123,7 +123,7 @@ class Search:
         if layer is None:
             return None
         acc = sampled(self.case, layer, self.at)
-        return Sums(settings, layer, acc, rises(acc, self.out), count, {_key(settings)}, summing(layer))
+        return Sums(settings, layer, acc, rises(acc, self.out), count, {_key(settings)}, self.ways.summing(layer))
 
     def _made(self, way: Way, sums: Sums) -> Array:
         return self._part(way, sums, len(self.out))
@@ -178,7 +178,7 @@ class Search:
         known = {s.alike for s in sums}
         for settings in dict.fromkeys(made):
             layer = self.ways.layer_for(settings)
-            if layer is None or (alike := summing(layer)) in known:
+            if layer is None or (alike := self.ways.summing(layer)) in known:
                 continue
             known.add(alike)
             sums_of = self._sums(settings, 2)
@@ -193,7 +193,7 @@ class Search:
         layer = self.ways.layer_for(settings)
         if layer is None:
             return
-        alike = summing(layer)
+        alike = self.ways.summing(layer)
         for known in found:
             if alike == known.alike and known.quirks == 0:
                 known.same.add(_key(settings))
@@ -264,7 +264,7 @@ class Search:
                 own = plain if _untouched(of, usual, span) else self._whole(of)
                 accs = plain if all(map(np.array_equal, own, plain)) else own
             memo: dict[Any, Any] = {}
-            for member in sorted(members, key=lambda m: hash(m.behaviour[1][2])):
+            for member in alike_together(members, lambda m: m.behaviour[1][2]):
                 way = ways[member.behaviour[1]]
                 assert way is not None
                 key = (None if accs is plain else id(of)), way.key

@@ -1,12 +1,14 @@
 """How accumulators become outputs, all settled: what a search tries many of on the same accumulators."""
 
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from fxsim.diagnose import quirks
+from fxsim.diagnose.bounds import summing
 from fxsim.diagnose.cases import Case, layer_of
 from fxsim.errors import FxsimError
 from fxsim.model.qtype import Array
@@ -14,6 +16,16 @@ from fxsim.numerics import OpNumerics
 from fxsim.sim.base import INT32, Scales, scales_of, scheme_of
 from fxsim.sim.layer import Layer
 from fxsim.sim.rescale import OWN_ROUNDING, Parts, parts, rounded
+
+T = TypeVar("T")
+
+
+def alike_together(items: Iterable[T], of: Callable[[T], Hashable]) -> list[T]:
+    """The items with those of equal ``of`` next to each other, groups in the order in which they first came."""
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(of(item), []).append(item)
+    return [item for group in groups.values() for item in group]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +120,7 @@ class Ways:
     _scales: dict[Any, Scales | None] = field(default_factory=dict)
     _clamps: dict[str, tuple[int, int]] = field(default_factory=dict)
     _layers: dict[OpNumerics, Layer | None] = field(default_factory=dict)
+    _alike: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     zero: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -122,6 +135,12 @@ class Ways:
     def layer_for(self, settings: OpNumerics) -> Layer | None:
         """The layer that sums as ``settings`` say; how it requantizes is not settled."""
         return self.layer_with(msgspec.structs.replace(settings, requantize=self.users.requantize))
+
+    def summing(self, layer: Layer) -> tuple[Any, ...]:
+        """:func:`fxsim.diagnose.bounds.summing` of a layer from :meth:`layer_for`."""
+        if id(layer) not in self._alike:
+            self._alike[id(layer)] = summing(layer)
+        return self._alike[id(layer)]
 
     def layer_with(self, settings: OpNumerics) -> Layer | None:
         """The layer prepared with ``settings``; None where it cannot be."""

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 FEW = 3
 """with fewer elements that separate it, a finding is weak"""
+SHOWN = 3
+"""kinds that are told in words"""
 
 
 def verdict(f: "Finding") -> tuple[str, str]:
@@ -25,18 +27,37 @@ def verdict(f: "Finding") -> tuple[str, str]:
     if f.status == "nothing fits":
         misses, settings = f.outcome.nearest[0] if f.outcome.nearest else (f.outcome.tried, f.users)
         near = tell(settings, f.users)[0] if settings != f.users else "your simulation"
-        return "none", f"nothing fits; the nearest, {near}, misses {misses} of {f.outcome.tried} sampled elements"
+        return (
+            "nothing fits",
+            f"nothing fits; the nearest, {near}, misses {misses} of {f.outcome.tried} sampled elements",
+        )
     device, yours = tell(f.members[0].settings, f.users)
     return confidence(f), f"{device}; your simulation: {yours}"
 
 
 def confidence(f: "Finding") -> str:
-    """How surely the first of the class is the device's: by what else fits, and how much told the rest off."""
+    """How surely the first of the class is the device's: what else fits, and how many elements told the nearest rival off."""
     assert f.outcome is not None
-    others = [m for m, _ in f.outcome.nearest if m]
-    if len({m.behaviour for m in f.members if m.behaviour}) == 1 or len(f.members) == 1:
-        return "alone"
-    return "weak" if not others or min(others) < FEW else "several fit"
+    count, told, tried = len(f.members), f.separating, f.outcome.tried
+    fit = "alone fits" if count == 1 else f"simplest of {count:,} arithmetics that fit"
+    if not told:
+        return f"{fit}; weak: none of {tried:,} elements tells any shipped arithmetic off"
+    return f"{fit}; {'weak: ' if told < FEW else ''}{told:,} of {tried:,} elements tell the nearest other off"
+
+
+def kinds_words(f: "Finding") -> str:
+    """What the data of a layer could not tell apart, the simplest first, in words."""
+    kinds, users = f.kinds, f.users
+    assert users is not None
+    lines = [f"layer {f.layer} {f.op}: {len(kinds):,} kinds of arithmetic fit this data, the simplest first:"]
+    said: dict[str, None] = {}
+    for kind in kinds:
+        said.setdefault(tell(kind[0], users)[0])
+        if len(said) == SHOWN:
+            break
+    lines += [f"  {n}. {words}" for n, words in enumerate(said, 1)]
+    rest = sum(tell(kind[0], users)[0] not in said for kind in kinds)
+    return "\n".join([*lines, f"  and {rest:,} more"] if rest else lines)
 
 
 def spans(layers: Sequence[int]) -> str:
@@ -57,19 +78,23 @@ def network_words(e: "Explanation") -> str:
         return f"all {len(known)} layers in the dump are equal to {e.users.name} in every bit"
     groups: dict[tuple[str, str], list[Finding]] = {}
     for f in e.differing:
-        groups.setdefault((f.op, _shared(e, f)), []).append(f)
+        groups.setdefault((f.op, shared(e, f)), []).append(f)
     lines = []
     for (op, words), several in groups.items():
         layers = [f.layer for f in several]
         missed, total = sum(f.mismatches for f in several), sum(f.elements for f in several)
         name = "layer" if len(layers) == 1 else "layers"
-        lines.append(f"{name} {spans(layers)} {op}: {words} ({missed} of {total} elements differ)")
+        least = min((f for f in several if f.members), key=lambda f: f.separating, default=None)
+        told = f"; {confidence(least)}" if least is not None and least.outcome is not None else ""
+        where = f" in layer {least.layer}" if told and len(several) > 1 and least is not None else ""
+        lines.append(f"{name} {spans(layers)} {op}: {words} ({missed:,} of {total:,} elements differ{told}{where})")
     if e.numerics and e.numerics[0] != e.users.name:
-        lines.append(f"profiles that explain every layer that differs: {', '.join(e.numerics)}")
+        which = "could be judged alone" if any(f.status == "within" for f in e.differing) else "differs"
+        lines.append(f"profiles that explain every layer that {which}: {', '.join(e.numerics)}")
     return "\n".join(lines)
 
 
-def _shared(e: "Explanation", f: "Finding") -> str:
+def shared(e: "Explanation", f: "Finding") -> str:
     """The words of the arithmetic that the whole network's explanation has for this layer."""
     if f.users is not None and f.members:
         for name in e.numerics:

@@ -142,25 +142,28 @@ def agreement(t: Tensor, theirs: Array, ours: Array) -> float:
 
     A tensor of one value agrees with everything that is flat, so it says little: its share is halved.
     """
-    mine, other = ours.astype(np.float64), theirs.astype(np.float64)
-    spread = float(np.ptp(mine[np.isfinite(mine)])) if np.isfinite(mine).any() else 0.0
-    near = NEAR if t.qtype.kind == "int" else 1e-3 * spread
-    if t.qtype.kind == "int" and spread < 8 * NEAR:
-        near = 0
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # floats read from swapped bytes may be any NaN
+        mine, other = ours.astype(np.float64), theirs.astype(np.float64)
+        spread = float(np.ptp(mine[np.isfinite(mine)])) if np.isfinite(mine).any() else 0.0
+        near = NEAR if t.qtype.kind == "int" else 1e-3 * spread
+        if t.qtype.kind == "int" and spread < 8 * NEAR:
+            near = 0
         share = float(np.mean(np.abs(mine - other) <= near))
     return share if spread else share / 2
 
 
 def _read(t: Tensor, e: Entry, ours: Array, source: str) -> Reading:
     """The plain reading, unless another agrees far better."""
-    readings = list(_readings(t, e, ours, source))
-    shares = [agreement(t, r.values, ours) for r in readings]
+    plain, *others = _readings(t, e, ours, source)
+    share = 1.0 if np.array_equal(plain.values, ours) else agreement(t, plain.values, ours)
+    if not others or share > 1 - CLEARLY:  # none can agree far better
+        return Reading(plain.values, plain.how and f"read {plain.how}")
+    shares = [agreement(t, r.values, ours) for r in others]
     best = max(range(len(shares)), key=lambda i: (shares[i], -i))
-    if best and shares[best] >= max(LIKELY, shares[0] + CLEARLY):
-        said = f"read {readings[best].how}: {shares[best]:.1%} agree, {shares[0]:.1%} as it stands"
-        return Reading(readings[best].values, said)
-    return Reading(readings[0].values, readings[0].how and f"read {readings[0].how}")
+    if shares[best] >= max(LIKELY, share + CLEARLY):
+        said = f"read {others[best].how}: {shares[best]:.1%} agree, {share:.1%} as it stands"
+        return Reading(others[best].values, said)
+    return Reading(plain.values, plain.how and f"read {plain.how}")
 
 
 def _readings(t: Tensor, e: Entry, ours: Array, source: str) -> Iterator[Reading]:
@@ -276,17 +279,21 @@ def _laid(v: Array, shape: tuple[int, ...], where: str) -> Iterator[tuple[Array,
 def reused(graph: Graph, theirs: Mapping[int, Array], ours: Mapping[int, Array], wrong: Iterable[int]) -> list[str]:
     """Tensors whose memory held another tensor's values when it was dumped."""
     said = []
+    others = {j: _raw(v) for j, v in ours.items() if not graph.tensors[j].constant and v.size}
     for i in wrong:
-        mine: npt.NDArray[np.uint8] = np.ascontiguousarray(theirs[i]).reshape(-1).view(np.uint8)
-        for j, other in ours.items():
-            if i == j or graph.tensors[j].constant or not other.size:
+        mine = _raw(theirs[i])
+        for j, other in others.items():
+            n = min(len(mine), len(other))
+            if i == j or n < 16:
                 continue
-            bytes_: npt.NDArray[np.uint8] = np.ascontiguousarray(other).reshape(-1).view(np.uint8)
-            n = min(len(mine), len(bytes_))
-            if n >= 16 and np.ptp(bytes_[:n]) and np.mean(mine[:n] == bytes_[:n]) > 0.99:
+            if np.count_nonzero(mine[:n] == other[:n]) > 0.99 * n and np.ptp(other[:n]):
                 said.append(
                     f"tensor {i} {graph.tensors[i].name!r} holds the values of tensor {j} {graph.tensors[j].name!r}: "
                     "its memory was used again before it was dumped (keep all tensors, or dump after each layer)"
                 )
                 break
     return said
+
+
+def _raw(v: Array) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(v).reshape(-1).view(np.uint8)

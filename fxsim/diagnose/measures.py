@@ -51,8 +51,11 @@ def row(t: Tensor, layer: int, op: str, mine: Array, other: Array) -> Row:
     flat = difference.reshape(-1)
     wrong = np.flatnonzero(flat)
     values, counts = np.unique(flat[wrong], return_counts=True)
-    a, b = _reals(t, mine), _reals(t, other)
     n = flat.size
+    near = (1.0, float("inf"), 0.0)  # of equal tensors
+    if wrong.size:
+        a, b = _reals(t, mine), _reals(t, other)
+        near = (cosine(a, b), sqnr_db(a, b), float(np.sqrt(np.mean((a - b) ** 2))))
     return Row(
         layer=layer,
         op=op,
@@ -66,9 +69,9 @@ def row(t: Tensor, layer: int, op: str, mine: Array, other: Array) -> Row:
         histogram={int(v): int(c) for v, c in zip(values, counts, strict=True)},
         first_index=tuple(int(i) for i in np.unravel_index(wrong[0], difference.shape)) if wrong.size else None,
         where="; ".join(places(difference)) if wrong.size else "",
-        cosine=cosine(a, b),
-        sqnr_db=sqnr_db(a, b),
-        rmse=float(np.sqrt(np.mean((a - b) ** 2))) if n else 0.0,
+        cosine=near[0],
+        sqnr_db=near[1],
+        rmse=near[2],
     )
 
 

@@ -58,7 +58,7 @@ def _multipliers() -> Iterator[dict[str, Any]]:
 
 
 def _accumulators() -> Iterator[dict[str, Any]]:
-    for bits in range(31, 7, -1):
+    for bits in range(31, 3, -1):
         for overflow in ("wrap", "saturate"):
             yield {"bits": bits, "overflow": overflow}
         yield {"bits": bits, "overflow": "saturate", "at": "end"}

@@ -1,14 +1,19 @@
 """Inputs made to measure: an accumulator aimed at, a window filled, whole images of noise and of sums that climb."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from fxsim.diagnose.windows import spans, summed
+from fxsim.diagnose.bounds import Mask, finals, lifted, outside, stored
+from fxsim.diagnose.reachable import Chain, table
+from fxsim.diagnose.windows import summed
 from fxsim.model.qtype import Array
 from fxsim.sim.layer import Layer
 from fxsim.sim.registers import masks
 
+FINE = 10
+"""smallest weights that make up exactly for what the others leave"""
 TRIES = 60
 """of making an input for one accumulator"""
 STYLES = 40
@@ -17,11 +22,11 @@ DRAWN = 4096
 """windows that are drawn for what accumulators alone do not show"""
 MOST_WINDOWS = 1 << 16
 
-Spot = tuple[int, int, list[int], list[int]]
-"""output row and column; kernel rows and columns that lie in the image"""
+Spot = tuple[int, int, int, Mask]
+"""batch, output row and column; kernel rows and columns that lie in the image"""
 
 
-def at(layer: Layer, y: int, x: int) -> Spot:
+def at(layer: Layer, b: int, y: int, x: int) -> Spot:
     """The output position, and what of its window lies in the image."""
     g, (top, _, left, _), (down, across) = layer.geometry, layer.pad, layer.spread
 
@@ -30,7 +35,15 @@ def at(layer: Layer, y: int, x: int) -> Spot:
         return [i for i, (p, between) in enumerate(places) if 0 <= p < size and not between]
 
     rows = inside(y, g.stride_h, g.dilation_h, g.kernel_h, g.in_h, top, down)
-    return y, x, rows, inside(x, g.stride_w, g.dilation_w, g.kernel_w, g.in_w, left, across)
+    return b, y, x, (rows, inside(x, g.stride_w, g.dilation_w, g.kernel_w, g.in_w, left, across))
+
+
+def last_spots(layer: Layer, rest: int, channel: int) -> list[Spot]:
+    """The output positions of ``channel`` whose elements are among the last ``rest``."""
+    g = layer.geometry
+    rows = g.outputs // g.out_c
+    last = (p for p in range(max(0, (g.outputs - rest) // g.out_c), rows) if p * g.out_c + channel >= g.outputs - rest)
+    return [at(layer, *(int(v) for v in np.unravel_index(p, (g.batch, g.out_h, g.out_w)))) for p in last]
 
 
 def image_shape(layer: Layer) -> tuple[int, int, int, int]:
@@ -41,10 +54,11 @@ def image_shape(layer: Layer) -> tuple[int, int, int, int]:
 
 def spots(layer: Layer, most: int = 64) -> list[Spot]:
     """Output positions whose windows do not touch, the one that sees most of the image first."""
-    best = max(masks(layer), key=lambda m: len(m[2]) * len(m[3]))
+    y, x, *seen = max(masks(layer), key=lambda m: len(m[2]) * len(m[3]))
     g, (top, _, left, _) = layer.geometry, layer.pad
-    if layer.spread != (1, 1) or len(best[2]) < g.kernel_h or len(best[3]) < g.kernel_w:
-        return [best]
+    mask, batches = (seen[0], seen[1]), range(g.batch)
+    if layer.spread != (1, 1) or len(seen[0]) < g.kernel_h or len(seen[1]) < g.kernel_w:
+        return [(b, y, x, mask) for b in batches][:most]
     reach_h, reach_w = (g.kernel_h - 1) * g.dilation_h + 1, (g.kernel_w - 1) * g.dilation_w + 1
 
     def inside(outs: int, stride: int, reach: int, size: int, before: int) -> Iterator[int]:
@@ -57,44 +71,84 @@ def spots(layer: Layer, most: int = 64) -> list[Spot]:
 
     ys = list(inside(g.out_h, g.stride_h, reach_h, g.in_h, top))
     xs = list(inside(g.out_w, g.stride_w, reach_w, g.in_w, left))
-    found = [(y, x, best[2], best[3]) for y in ys for x in xs][:most]
-    return found or [best]
+    found = [(b, y, x, mask) for b in batches for y in ys for x in xs][:most]
+    return found or [(b, y, x, mask) for b in batches][:most]
 
 
-def reach(layer: Layer, image: Array, spot: Spot, channel: int, target: int, rng: np.random.Generator) -> bool:
-    """Writes under the window at ``spot`` an input whose accumulator in ``channel`` is ``target``, if it finds one.
+@dataclass(slots=True, eq=False)
+class Aim:
+    """Makes inputs of one kind of window whose accumulator in ``channel`` is a given one."""
 
-    It aims at a plain sum, looks at what the layer's own register makes of it, and corrects its aim.
-    """
-    _, _, rows, columns = spot
-    g, (low, high) = layer.geometry, layer.input_range
-    weight = layer.weight[np.ix_(rows, columns)][..., channel].astype(np.int64).reshape(-1)
-    x_low, x_high = low - layer.x_zero, high - layer.x_zero
-    per = g.in_c // g.groups
-    first = channel // (g.out_c // g.groups) * per
-    window = np.full((1, g.kernel_h, g.kernel_w, g.in_c), layer.x_zero, layer.input_dtype)
-    aim = target
-    for attempt in range(TRIES):
-        share = attempt / TRIES
-        v = rng.integers(int(x_low * share), int(x_high * share) + 1, len(weight))
-        rest = aim - int(layer.bias[channel]) - int(v @ weight)
-        for i in np.argsort(-np.abs(weight), kind="stable"):
-            if rest == 0 or weight[i] == 0:
+    layer: Layer
+    mask: Mask
+    channel: int
+    tables: Array = field(init=False)
+    """``(taps, inputs)``: the products of the taps in the image, the greatest weights first"""
+    order: Array = field(init=False)
+    fine: Chain = field(init=False)
+    """all sums of the smallest weights, which make up for what is left"""
+    rest: int = field(init=False)
+    """the bias, and what comes from outside the image"""
+
+    def __post_init__(self) -> None:
+        """Makes the tables."""
+        (layer, last), n = lifted(self.layer), self.channel
+        weight = layer.weight[..., n].astype(np.int64)
+        inside = weight[np.ix_(*self.mask)].reshape(-1)
+        made = table(layer, weight.reshape(-1))
+        out = np.ones(weight.shape, np.bool_)
+        out[np.ix_(*self.mask)] = False
+        self.rest = int(last[n]) + int(made[out.reshape(-1), outside(layer) - stored(layer)[0]].sum())
+        self.order = np.lexsort((np.arange(len(inside)), -np.abs(inside)))
+        low, high = layer.input_range
+        self.tables = table(layer, inside)[self.order, low - stored(layer)[0] : high - stored(layer)[0] + 1]
+        few = max(0, int(np.count_nonzero(inside)) - FINE)
+        self.fine = Chain(self.tables[few:])
+
+    def window(self, target: int, rng: np.random.Generator) -> Array | None:
+        """``(KH, KW, C)`` stored inputs that make ``target``, or None if none were found.
+
+        It aims at a plain sum, looks at what the layer's own register makes of it, and corrects its aim.
+        """
+        layer, g = self.layer, self.layer.geometry
+        per = g.in_c // g.groups
+        first = self.channel // (g.out_c // g.groups) * per
+        window = np.full((1, g.kernel_h, g.kernel_w, g.in_c), outside(layer), layer.input_dtype)
+        place = np.ix_([0], *self.mask, range(first, first + per))
+        aim, chosen = target - self.rest, np.zeros(len(self.order), np.int64)
+        for attempt in range(TRIES):
+            found = self._chosen(aim, attempt / TRIES, rng)
+            if found is None:
+                if len(self.fine.tables) == len(self.tables):
+                    return None  # no inputs make it
+                continue
+            chosen[self.order] = found + layer.input_range[0]
+            window[place] = chosen.reshape(1, len(self.mask[0]), len(self.mask[1]), per)
+            got = int(summed(layer, window)[0, self.channel])
+            if got == target:
+                made: Array = window[0]
+                return made
+            aim += target - got
+        return None
+
+    def _chosen(self, aim: int, share: float, rng: np.random.Generator) -> Array | None:
+        """The input of each tap, from the least on, in order; the greater the share the more they are drawn."""
+        few = len(self.tables) - len(self.fine.tables)
+        zero = self.layer.x_zero - self.layer.input_range[0]
+        size = self.tables.shape[1]
+        drawn = rng.integers(int(zero * (1 - share)), zero + int((size - 1 - zero) * share) + 1, few)
+        chosen = np.clip(drawn, 0, size - 1)
+        left = aim - int(self.tables[np.arange(few), chosen].sum())
+        low, high = self.fine.span
+        middle = (low + high) // 2
+        for n in range(few):
+            if low <= left <= high and rng.random() < 0.9:
                 break
-            step = round(rest / int(weight[i]))
-            step = min(max(step, x_low - int(v[i])), x_high - int(v[i]))
-            v[i] += step
-            rest -= step * int(weight[i])
-        if rest:
-            continue
-        cells = (v + layer.x_zero).reshape(len(rows), len(columns), per)
-        window[np.ix_([0], rows, columns, range(first, first + per))] = cells[np.newaxis]
-        got = int(summed(layer, window)[0, channel])
-        if got == target:
-            write(layer, image, spot, cells, slice(first, first + per))
-            return True
-        aim += target - got
-    return False
+            held = left + int(self.tables[n, chosen[n]])
+            chosen[n] = int(np.argmin(np.abs(held - self.tables[n] - middle)))
+            left = held - int(self.tables[n, chosen[n]])
+        fine = self.fine.solve(left, rng)
+        return None if fine is None else np.concatenate([chosen, fine])
 
 
 def every_window(layer: Layer) -> Array | None:
@@ -146,17 +200,17 @@ def drawn_windows(layer: Layer, shown: tuple[Array, Array], rng: np.random.Gener
 
 def write_window(layer: Layer, image: Array, spot: Spot, window: Array) -> None:
     """Puts a whole window ``(KH, KW, C)`` under an output position."""
-    write(layer, image, spot, window[np.ix_(spot[2], spot[3])], slice(None))
+    write(layer, image, spot, window[np.ix_(*spot[3])], slice(None))
 
 
 def write(layer: Layer, image: Array, spot: Spot, cells: Array, of: slice) -> None:
     """Puts stored inputs ``(rows, columns, channels)`` under a window."""
-    y, x, rows, columns = spot
+    b, y, x, (rows, columns) = spot
     g, (top, _, left, _), (down, across) = layer.geometry, layer.pad, layer.spread
     for i, r in enumerate(rows):
         for j, c in enumerate(columns):
             at_y, at_x = y * g.stride_h + r * g.dilation_h - top, x * g.stride_w + c * g.dilation_w - left
-            image[0, at_y // down, at_x // across, of] = cells[i, j]
+            image[b, at_y // down, at_x // across, of] = cells[i, j]
 
 
 def styles(layer: Layer, rng: np.random.Generator) -> Iterator[Array]:
@@ -173,13 +227,13 @@ def styles(layer: Layer, rng: np.random.Generator) -> Iterator[Array]:
         )
         yield (np.rint(noise) + zero).astype(layer.input_dtype)
     places, per = spots(layer), g.in_c // g.groups
-    least, most = spans(layer)
+    least, most = finals(layer)
     widest, turn = np.argsort(least - most, kind="stable"), 0
     for n in range(STYLES):
         image = np.full(shape, zero, layer.input_dtype)
         for spot in places:
             channel, turn = int(widest[turn // 2 % g.out_c]), turn + 1
-            weight = layer.weight[np.ix_(spot[2], spot[3])][..., channel].astype(np.int64)
+            weight = layer.weight[np.ix_(*spot[3])][..., channel].astype(np.int64)
             flat = weight.reshape(-1) * (1 if turn % 2 else -1)
             share = 2.0 ** -rng.uniform(0, n / 5)
             cells = np.rint(np.where(flat > 0, x_high, x_low) * share)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from fxsim.diagnose.explain_words import kinds_words
 from fxsim.report import diagnosis_figure
 from fxsim.report.pages import picture, render
 from fxsim.report.terminal import histogram, verdict
@@ -17,7 +18,7 @@ PICTURED = 12
 def page(c: "Comparison", explanation: "Explanation | None" = None) -> str:
     """One self-contained HTML page."""
     wrong = [r for r in c.rows if r.mismatches]
-    rows = [f.row() for f in explanation.findings if f.status != "not in the dump"] if explanation is not None else []
+    rows = [r for r in explanation.rows if r.status != "not in the dump"] if explanation is not None else []
     return render(
         "diagnosis.html.j2",
         c=c,
@@ -29,5 +30,6 @@ def page(c: "Comparison", explanation: "Explanation | None" = None) -> str:
         left_out=max(0, len(wrong) - PICTURED),
         explanation=explanation,
         words=explanation.words.splitlines() if explanation is not None else [],
+        kinds=kinds_words(explanation.told_by) if explanation is not None and explanation.told_by is not None else "",
         findings=rows,
     )

@@ -128,20 +128,24 @@ def comparison(title: str, result: "Comparison") -> Table:
 def explanation(result: "Explanation", name: str) -> Table:
     """A row for each layer that the dump speaks of."""
     rows = [
-        [r.layer, r.op, r.status, f"{r.elements:,}", f"{r.mismatches:,}", r.settings or "", len(r.profiles) or ""]
-        for f in result.findings
-        if (r := f.row()).status != "not in the dump"
-    ]
+        [r.layer, r.op, r.status, f"{r.elements:,}", f"{r.mismatches:,}", f"{r.settings:,}" if r.settings else "",
+         f"{r.separating:,} of {r.sampled:,}" if r.sampled else ""]
+        for r in result.rows
+        if r.status != "not in the dump"
+    ]  # fmt: skip
     columns: dict[str, Justify] = {
         "layer": "right",
         "op": "left",
         "status": "left",
         "elements": "right",
         "differ": "right",
-        "settings": "right",
-        "profiles": "right",
+        "fit": "right",
+        "evidence": "right",
     }
-    return table(f"{name} against {result.users.name}", columns, rows)
+    made = table(f"{name} against {result.users.name}", columns, rows)
+    made.caption = "fit: arithmetics that give every bit; evidence: sampled elements that tell the nearest other off"
+    made.caption_justify = "left"
+    return made
 
 
 def verdict(result: "Comparison") -> str:

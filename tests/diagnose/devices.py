@@ -1,13 +1,16 @@
 """Synthetic devices: a random layer, and an arithmetic one or two quirks off a shipped profile that it computes with."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+import fxsim
 from fxsim.diagnose import quirks
 from fxsim.diagnose.cases import Case, settings_in, shipped
 from fxsim.model.graph import Graph, Node
+from fxsim.model.qtype import Array
 from fxsim.numerics import OpNumerics, load_numerics
 from tests.diagnose import layers
 
@@ -20,9 +23,57 @@ class Device:
 
     graph: Graph
     case: Case
+    profile: str
+    """of its user's simulation"""
     users: OpNumerics
     true: OpNumerics
     chosen: tuple[quirks.Quirk, ...]
+
+    def __call__(self, x: Array) -> Array:
+        """One run of the device: the simulator, bound with the true arithmetic."""
+        given = (x, *self.case.inputs[0][1:])
+        return self.case.run(self.true, [given])[0][0]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a device was identified, from what it was given and then by asking it."""
+
+    seed: int
+    layer: str
+    quirks: list[str]
+    """the axes that it is off on"""
+    true: str
+    held: bool
+    """the true arithmetic is in the class that the data leave"""
+    kinds: int
+    """functions of the layer's input in that class"""
+    settled: bool
+    """it is alone after the device was asked, or proved to be equal to all that remain"""
+    kinds_after: int
+    queries: int
+    seconds: float
+    left: list[str]
+    """what else remains, in words"""
+
+
+def identified(seed: int) -> Row:
+    """A random device explained from its dump, then by separating inputs until nothing can be told apart any more."""
+    start, d = time.thread_time(), random_device(seed)
+    x = np.stack([given[0] for given in d.case.inputs])
+    y = np.stack([out[0] for out in d.case.outputs])
+    first = fxsim.explain(d.graph, {d.graph.tensors[d.graph.outputs[0]].name: y}, x, d.profile).findings[0]
+    found = fxsim.explain(d.graph, d, x, d.profile)
+    last, node = found.findings[0], d.case.node
+    held = bool(last.members) and last.holds(d.true)
+    shape = "x".join(map(str, d.graph.tensors[node.inputs[1]].shape))
+    settled = held and len(last.kinds) == 1
+    others = [] if settled else [k[0] for k in last.kinds if d.true not in k][:8]
+    return Row(
+        seed, f"{node.op} {shape}", [q.axis for q in d.chosen], quirks.tell(d.true, d.users)[0],
+        bool(first.members) and first.holds(d.true), len(first.kinds), settled, len(last.kinds),
+        found.queries, round(time.thread_time() - start, 2), [quirks.tell(s, d.true)[0] for s in others],
+    )  # fmt: skip
 
 
 def random_layer(rng: np.random.Generator) -> Graph:
@@ -73,7 +124,8 @@ def random_device(seed: int) -> Device:
     while True:
         graph = random_layer(rng)
         node = graph.nodes[0]
-        users = settings_in(graph, node, load_numerics(str(rng.choice(USERS))))
+        profile = str(rng.choice(USERS))
+        users = settings_in(graph, node, load_numerics(profile))
         bases = list(shipped(graph, node))
         true = bases[rng.integers(len(bases))]
         axes = quirks.REQUANTIZE | quirks.SUMS
@@ -91,4 +143,4 @@ def random_device(seed: int) -> Device:
                 continue
             raise
         if case.differing(case.run(users)):
-            return Device(graph, case, users, true, chosen)
+            return Device(graph, case, profile, users, true, chosen)

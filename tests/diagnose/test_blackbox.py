@@ -15,6 +15,7 @@ from fxsim.arith.multiplier import quantize_multiplier
 from fxsim.arith.rounding import RULES
 from fxsim.cli import app
 from fxsim.diagnose.blackbox import Command
+from fxsim.diagnose.vectors import readmemh
 from fxsim.numerics import Accumulator, NumericsProfile, OpNumerics, Requantize
 from tests.diagnose import layers
 
@@ -192,6 +193,31 @@ def test_a_program_in_c(program, quirk, change):
     assert len(finding.kinds) == 1
 
 
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog is not installed: it simulates the hardware")
+def test_a_layer_in_hardware(tmp_path):
+    """A Verilog layer, its constants from golden vectors' own hexadecimal words, behind a function."""
+    rng = np.random.default_rng(3)
+    weight, bias = rng.integers(-127, 128, (6, 24)).astype(np.int8), rng.integers(-800, 800, 6).astype(np.int32)
+    graph = layers.dense(weight, bias, (2.0**-5, 2.0**-7, 2.0**-3), (11, -7), 1)
+    subprocess.run(["iverilog", "-g2005", "-o", tmp_path / "device", Path(__file__).with_name("device.v")], check=True)
+    paths = {name: tmp_path / f"{name}.hex" for name in ("in", "weight", "bias")}
+    paths["weight"].write_text(readmemh(weight))
+    paths["bias"].write_text(readmemh(bias))
+    out = tmp_path / "out.txt"
+    command = ["vvp", "-n", tmp_path / "device", f"+out={out}", *(f"+{k}={v}" for k, v in paths.items())]
+
+    def device(x):
+        paths["in"].write_text(readmemh(x))
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        return np.loadtxt(out, dtype=np.int8).reshape(1, 6)
+
+    found = fxsim.explain(graph, device, numerics="tflm", queries=MOST)
+    finding = found.findings[0]
+    assert len(finding.kinds) == 1, found.words
+    assert finding.members[0].settings.accumulator == Accumulator(bits=16)
+    assert finding.members[0].settings.requantize.rounding == "to_neg"
+
+
 def test_commands_that_fail(program):
     folder, graph = program
     with pytest.raises(fxsim.FxsimError, match="left with 2: usage"):
@@ -200,6 +226,8 @@ def test_commands_that_fail(program):
         fxsim.explain(graph, Command(f"{folder}/nothing {{input}} {{output}}", graph))
     with pytest.raises(fxsim.FxsimError, match=r"allowed: a command with \{input\} and \{output\}"):
         Command("./run_board.sh {input}", graph)
+    with pytest.raises(fxsim.FxsimError, match="quotes do not close"):
+        Command("./run 'board.sh {input} {output}", graph)
 
 
 def command_line(*args) -> tuple[int, str]:
@@ -233,5 +261,47 @@ def test_the_command_line_reads_a_dump(program, tmp_path):
     )  # fmt: skip
     assert code == 0, said
     assert "down; your simulation: rounds twice, ties away" in " ".join(said.split())
-    with np.load(tmp_path / "telling.npz") as telling:
-        assert telling["x"].shape[1:] == (3, 24)
+    assert "kinds of arithmetic fit this data, the simplest first" in said
+    assert f"NEW_DUMP --input {tmp_path / 'telling.npz'}" in said.replace("\n", "")
+    with np.load(tmp_path / "telling.npz") as file:
+        telling = dict(file)
+    assert telling["x"].shape[1:] == (3, 24)
+    before = fxsim.explain(graph, tmp_path / "dump.npz", x, "tflm").findings[0]
+    again = {"output_0": fxsim.simulate(graph, telling, numerics).kept[graph.outputs[0]]}
+    after = fxsim.explain(graph, again, telling, "tflm").findings[0]
+    assert len(after.kinds) < len(before.kinds)  # the offered command is worth its run
+    assert after.holds(floors)
+
+
+def test_the_evidence_is_counted():
+    """The confidence is a count of elements, and the count is that of the rival's own misses."""
+    graph = layer()
+    x = np.random.default_rng(4).integers(-128, 128, (2, 1, 7, 6, 3)).astype(np.int8)
+    numerics = profile(requantize=Requantize(scheme="single_rounding", rounding="to_neg"))
+    dump = fxsim.simulate(graph, x, numerics).kept[graph.outputs[0]]
+    found = fxsim.explain(graph, {"output_0": dump}, x, "tflm")
+    (row,) = found.rows
+    rivals = [
+        np.count_nonzero(fxsim.simulate(graph, x, n).kept[graph.outputs[0]] != dump)
+        for n in ("tflm", "litert-reference", "litert-xnnpack", "onnxruntime")
+        if n in fxsim.list_numerics()
+    ]
+    assert row.sampled == row.elements == dump.size
+    assert 0 < row.separating <= min(rivals)
+    assert f"{row.separating:,} of {row.sampled:,} elements tell the nearest other off" in row.confidence
+    assert row.confidence in found.words
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--device", "a {input} {output}", "--html", "p.html"), "--html with a dump"),
+        (("--device", "a {input} {output}", "-o", "p.txt"), "allowed: '.toml'"),
+        (("--device", "a {input} {output}", "--separate", "p.csv"), "allowed: '.npz'"),
+    ],
+)
+def test_requests_that_cannot_be_met_are_refused_before_the_search(program, options, says):
+    folder, _ = program
+    done = CliRunner().invoke(app, ["explain", str(folder / "dense.tflite"), *options])
+    assert isinstance(done.exception, fxsim.FxsimError)
+    assert says in str(done.exception)

@@ -1,4 +1,4 @@
-"""Random devices, one or two quirks off a shipped profile: the true arithmetic is in the class that is found."""
+"""Random devices, one or two quirks off a shipped profile, are identified: see :mod:`benchmarks.explain_devices`."""
 
 import os
 
@@ -7,38 +7,35 @@ import pytest
 
 from fxsim.arith.requantize import NARROW
 from fxsim.arith.rounding import RULES
-from fxsim.diagnose.explain import Finding, search
+from fxsim.diagnose.explain import search
 from fxsim.kernels.requantize import requantize
 from fxsim.sim.base import Scales
 from fxsim.sim.rescale import SCHEMES, parts, rounded
-from tests.diagnose.devices import Device, random_device
+from tests.diagnose.devices import identified, random_device
 
 LONG = os.environ.get("FXSIM_LONG") == "1"
-QUICK = (1, 5, 7, 11, 45, 49)
-"""a device of each kind; 500 of them with FXSIM_LONG=1"""
-SEEDS = [
-    pytest.param(n, marks=pytest.mark.skipif(not LONG and n not in QUICK, reason="slow: FXSIM_LONG=1 runs it"))
-    for n in (range(500) if LONG else (*QUICK, 0))
-]
+QUICK = (4, 7, 9, 20, 34, 37, 49)
+"""a device of each kind of layer; 500 of them with FXSIM_LONG=1"""
+SHARE = 0.98
 
 
-def found(d: Device, case) -> Finding:
-    return Finding(0, d.case.node.op, "", "explained", case.elements, 1, d.users, case, search(case, d.users))
+def test_devices_are_identified():
+    """The true arithmetic is in the class that the data leave; separating inputs leave nothing that is not proved equal."""
+    rows = [identified(seed) for seed in (range(500) if LONG else QUICK)]
+    lost = [(r.seed, r.true) for r in rows if not r.held]
+    left = [(r.seed, r.true, r.left) for r in rows if not r.settled]
+    assert len(lost) <= (1 - SHARE) * len(rows), lost
+    assert len(left) <= (1 - SHARE) * len(rows), left
+    assert any(r.kinds > 1 for r in rows)  # the data alone do not tell
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_true_arithmetic_is_in_the_class(seed):
-    d = random_device(seed)
-    first = found(d, d.case)
-    assert first.members, d.chosen
-    assert first.holds(d.true), d.chosen
-    for member in first.members[:20]:
-        assert d.case.differing(d.case.run(member.settings)) == 0
-    given = first.separation.inputs() if len(first.kinds) > 1 else []
-    if given:
-        second = found(d, d.case.more(given, d.case.run(d.true, given)))
-        assert second.holds(d.true), d.chosen
-        assert len(second.kinds) < len(first.kinds)
+def test_what_is_found_reproduces_what_was_seen():
+    for seed in QUICK[:3]:
+        d = random_device(seed)
+        found = search(d.case, d.users).fitting
+        assert found
+        for member in found[:20]:
+            assert d.case.differing(d.case.run(member.settings)) == 0
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, "float64", "float32"])

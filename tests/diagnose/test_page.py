@@ -42,6 +42,17 @@ def test_the_page_says_what_was_found(found):
     assert not re.search(r"(src|href)=\"http", text)
 
 
+def test_an_explanation_names_memory_that_was_used_again(tmp_path):
+    graph = fxsim.read(str(DATA / "digits_int8.tflite"))
+    x = np.random.default_rng(0).integers(-128, 128, (2, 8, 8, 1), np.int8)
+    kept = fxsim.simulate(graph, x, keep="all").kept
+    first, second = (graph.nodes[n].outputs[0] for n in (0, 1))
+    dump = {f"tensor_{i}": kept[second] if i == first else v for i, v in kept.items()}
+    found = fxsim.explain(graph, dump, x)
+    assert any("'conv1' holds the values of tensor" in n and "used again" in n for n in found.notes)
+    assert not fxsim.explain(graph, {f"tensor_{i}": v for i, v in kept.items()}, x).notes
+
+
 def test_maps_count_what_differs(found):
     result, _ = found
     for r in result.rows:

@@ -114,6 +114,21 @@ def test_hls4ml_311_an_average_in_its_own_ten_bits():
     assert all(overflow == "saturate" for _, overflow in found)
 
 
+def test_hls4ml_324_an_accumulator_of_the_inputs_seven_bits():
+    """Accuracy 0.7502 fell to 0.2020 when accum_t became the input's ap_fixed<7,1>: each product loses its last six bits
+    (AP_TRN), and the sum wraps (AP_WRAP)."""
+    rng = np.random.default_rng(5)
+    weight, x = (rng.integers(-32, 33, (rows, 16)).astype(np.int8) for rows in (12, 8))  # six bits of fraction
+    graph = layers.dense(weight, np.zeros(12, np.int32), (2.0**-6, 2.0**-6, 2.0**-6), rows=8)
+    device = device_of(
+        "FULLY_CONNECTED", accumulator={"bits": 7, "overflow": "wrap", "product_shift": 6, "product_rounding": "to_neg"}
+    )
+    why = explained(graph, fxsim.simulate(graph, x, device).kept[graph.outputs[0]], x, "tflm")
+    found = {m.settings.accumulator for m in why.findings[0].members}
+    assert {(a.bits, a.overflow, a.product_shift, a.product_rounding) for a in found} == {(7, "wrap", 6, "to_neg")}
+    assert "accumulator of 7 bits, products shifted right by 6" in why.words
+
+
 @pytest.mark.parametrize(("acc", "q", "shift"), [(7984, 1583594044, -9)])
 def test_tensorflow_25087_two_roundings(acc, q, shift):
     """7984 * 0.00144...: TFLite's two roundings give 12, one rounding and real arithmetic 11."""

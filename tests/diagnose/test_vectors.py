@@ -1,6 +1,7 @@
 """Golden vectors and reproducers: what is written is what was computed, and C compilers and readmemh read it."""
 
 import json
+import shutil
 import subprocess
 
 import numpy as np
@@ -45,6 +46,7 @@ def test_vectors_hold_what_was_computed(trace, tmp_path):
         assert np.array_equal(np.frombuffer(data, a.dtype), a.reshape(-1))
 
 
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed: it compiles the headers")
 def test_headers_compile_and_hold_the_values(trace, tmp_path):
     found = vectors(trace, [0, 2, 7])
     save(found, tmp_path, ("c",))
@@ -58,7 +60,9 @@ def test_headers_compile_and_hold_the_values(trace, tmp_path):
             )
     includes = "\n".join(f'#include "{v.stem}.h"' for v in found)
     (tmp_path / "t.c").write_text(f"{includes}\nint main(void) {{ {' '.join(checks)} return 0; }}")
-    subprocess.run(["gcc", "-std=c99", "-Wall", "-Werror", "-o", "t", "t.c"], cwd=tmp_path, check=True)
+    subprocess.run(
+        ["gcc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-o", "t", "t.c"], cwd=tmp_path, check=True
+    )
     assert subprocess.run(["./t"], cwd=tmp_path, check=False).returncode == 0
 
 
@@ -66,6 +70,22 @@ def test_hexadecimal_words_are_in_twos_complement():
     assert readmemh(np.array([-1, 127, -128], np.int8)) == "ff\n7f\n80\n"
     assert readmemh(np.array([-2], np.int32)) == "fffffffe\n"
     assert readmemh(np.array([1.0], np.float32)) == "3f800000\n"
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog is not installed: it reads the words")
+def test_a_simulator_of_hardware_reads_the_words(trace, tmp_path):
+    found = vectors(trace, [0])
+    save(found, tmp_path, ("hex",))
+    for name, a in found[0].arrays.items():
+        bits = 8 * a.dtype.itemsize
+        (tmp_path / "t.v").write_text(
+            f"module t; reg signed [{bits - 1}:0] m [0:{a.size - 1}]; integer i; initial begin\n"
+            f'$readmemh("{found[0].stem}_{name}.hex", m); for (i = 0; i < {a.size}; i = i + 1) $display("%0d", m[i]);\n'
+            "end endmodule\n"
+        )
+        subprocess.run(["iverilog", "-g2005", "-o", "t", "t.v"], cwd=tmp_path, check=True)
+        said = subprocess.run(["vvp", "-n", "t"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+        assert [int(v) for v in said.split()] == a.reshape(-1).tolist()
 
 
 def test_a_board_reads_its_vectors_back_as_a_dump(trace, tmp_path):
