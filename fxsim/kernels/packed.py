@@ -118,8 +118,11 @@ def dense(kind: int, bits: int, clamped: int, rows: int, blocks: int, scheme: in
 
 
 @cache
-def apart(kind: int, bits: int, clamped: int, taps: int, rows: int, scheme: int, out_bits: int) -> Any:  # noqa: ANN401
-    """A convolution of channels that do not mix; tiles of ``rows`` neighbours, words of ``taps`` inputs."""
+def apart(kind: int, bits: int, clamped: int, taps: int, rows: int, scheme: int, out_bits: int, cut: int) -> Any:  # noqa: ANN401
+    """A convolution of channels that do not mix; tiles of ``rows`` neighbours, words of ``taps`` inputs.
+
+    Where it is ``cut``, strips of columns are computed one after the other, so that a ring of lines stays in the first cache.
+    """
     stamp, block_bytes, line_place, group = STAMP, 4 * LANES, SUMS, KINDS[kind].group
     batch = SUMS // (4 * LANES) // rows * rows
     each, out_bytes = 4 // group, out_bits // 8
@@ -144,31 +147,41 @@ def apart(kind: int, bits: int, clamped: int, taps: int, rows: int, scheme: int,
         channels, size, settings, pitch, columns, ring = (
             word(block, 25), word(block, 26), word(block, 27), word(block, 28), word(block, 29), word(block, 30),
         )  # fmt: skip
+        strip, span_w = word(block, 31), word(block, 32)
         addresses, span = tile + line_place, (kernel_h - 1) * dilation_h + 1
-        plane = 4 * (out_w * depth + LANES)
-        slot = words * plane
+        plane = 4 * (min(strip, out_w) * depth + LANES)
+        slot, strips = words * plane, (columns + strip - 1) // strip if cut else 1
         single = tile + TILE
         ring += single
-        for b in range(images):
-            image = x + b * height * line * abs(bits) // 8
+        for task in range(images * strips):
+            b, begin, wide, pixels, skipped = task, 0, columns, out_w, 0
+            taken, before, inside = left + line + right, left, line
+            if cut:
+                b, begin = task // strips, task % strips * strip
+                wide = pixels = min(strip, columns - begin)
+                skipped = begin * stride_w * depth
+                taken = min(((pixels - 1) * stride_w + span_w) * depth, taken - skipped)
+                before = min(max(left - skipped, 0), taken)
+                inside = max(min(left + line - skipped, taken), before) - before
+            image = x + (b * height * line + skipped + before - left) * abs(bits) // 8
             ready = 0
             for y in range(out_h):
                 ready = max(ready, y * stride_h)
                 while ready < y * stride_h + span:
                     if top <= ready < top + height:
-                        fill(kind, padding, left, single)
+                        fill(kind, padding, before, single)
                         source = image + (ready - top) * line * abs(bits) // 8
-                        lift(kind, bits, source, line, zero, single + left * each)
-                        fill(kind, padding, right, single + (left + line) * each)
+                        lift(kind, bits, source, inside, zero, single + before * each)
+                        fill(kind, padding, taken - before - inside, single + (before + inside) * each)
                     else:
-                        fill(kind, padding, left + line + right, single)
+                        fill(kind, padding, taken, single)
                     for q in range(words):
                         target = ring + ready % span * slot + q * plane
                         source = single + q * group * dilation_w * depth * each
                         if stride_w == 1:
-                            interleave(kind, taps, source, dilation_w * depth, out_w * depth, target)
+                            interleave(kind, taps, source, dilation_w * depth, pixels * depth, target)
                         else:
-                            for z in range(out_w):
+                            for z in range(pixels):
                                 here = source + z * stride_w * depth * each
                                 interleave(kind, taps, here, dilation_w * depth, depth, target + 4 * z * depth)
                     ready += 1
@@ -176,11 +189,11 @@ def apart(kind: int, bits: int, clamped: int, taps: int, rows: int, scheme: int,
                     for q in range(words):
                         line_at = ring + (y * stride_h + i * dilation_h) % span * slot
                         put(addresses + 8 * (i * words + q), line_at + q * plane)
-                row = out + (b * out_h + y) * out_w * depth * out_bytes
+                row = out + ((b * out_h + y) * out_w + begin) * depth * out_bytes
                 for c in range(blocks):
                     w = weight + c * kernel_h * words * block_bytes
-                    for r in range(0, columns, batch):
-                        here = min(batch, columns - r)
+                    for r in range(0, wide, batch):
+                        here = min(batch, wide - r)
                         for z in range(0, here, rows):
                             multiply_apart(
                                 kind, clamped, rows, c * block_bytes + 4 * (r + z) * pitch, 4 * pitch, addresses,

@@ -22,6 +22,10 @@ FOLDED_SHIFT = 22
 """right shift up to which a zero point of 8 bits, shifted left, leaves room for the sum"""
 LEFT_FREE = 30
 """widest accumulator whose clamped steps are whole in 32 bits"""
+RING = 36 * 1024
+"""bytes of a ring of lines that leave room in the first cache for what else a layer touches"""
+NARROW = 16
+"""columns of a strip below which the rests of its tiles cost more than the first cache saves"""
 INT8, INT16 = (-128, 127), (-(1 << 15), (1 << 15) - 1)
 
 
@@ -317,12 +321,15 @@ def _apart(sums: Sums, rescale: Rescale, out: np.dtype[Any], code: int) -> Nativ
     line_bytes = (left + g.in_w + right + words * group * g.dilation_w) * c * each + packed.SLACK
     ring = -(-line_bytes // 64) * 64
     rows = 1 if columns == 1 else 8 if kind.lanes == LANES else 4
+    span = (g.kernel_h - 1) * g.dilation_h + 1
+    fitting = RING // (4 * c * words * span) // rows * rows
+    strips = -(-columns // fitting) if fitting >= NARROW and not fold else 1
+    strip = -(-columns // strips // rows) * rows if strips > 1 else max(columns, g.out_w)
     block = [
         zero, padding, g.batch, g.in_h, g.in_w * c, top, left * c, right * c, g.out_h, g.out_w, c, g.stride_h,
         g.stride_w, g.dilation_h, g.dilation_w, g.kernel_h, words, address(held[0]), blocks, address(held[1]), *sums.limits,
-        *common, pitch, columns, ring,
+        *common, pitch, columns, ring, strip, (g.kernel_w - 1) * g.dilation_w + 1,
     ]  # fmt: skip
-    span = (g.kernel_h - 1) * g.dilation_h + 1
     room = packed.TILE + ring + span * words * 4 * (g.out_w * c + LANES) + (rows + 1) * size * 4 + packed.SLACK
     function = partial(
         packed.apart,
@@ -333,5 +340,6 @@ def _apart(sums: Sums, rescale: Rescale, out: np.dtype[Any], code: int) -> Nativ
         rows,
         rescale.scheme,
         out.itemsize * 8,
+        int(strips > 1),
     )
     return Native(function, np.array(block, np.int64), tuple(held), room, (sums.position,))
