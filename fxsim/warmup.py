@@ -44,6 +44,7 @@ def common() -> list[Graph]:
         *(layer.conv2d(8, 8, 16, channels, kernel=1) for channels in (8, 24, 64, 96)),
         *(layer.depthwise_conv2d(8, 8, 16, kernel=k) for k in (1, 2, 3, 4)),
         layer.depthwise_conv2d(49, 10, 1, kernel=(10, 4)),
+        layer.depthwise_conv2d(3, 112, 64, kernel=3),  # so wide that it is computed in strips
     ]
     images = [(1, k, k, 16) for k in (2, 3, 4)]
     return [
@@ -52,6 +53,14 @@ def common() -> list[Graph]:
         *(_alone("MEAN", Reduce(), [x], (1, 16), constant=np.array([1, 2], np.int32)) for x in images),
         _alone("MAX_POOL_2D", Pool2D(kernel_h=2, kernel_w=2, stride_h=2, stride_w=2), images[2:], (1, 2, 2, 16)),
         _alone("ADD", Sum(), images[2:] * 2, images[2]),
+        _alone(
+            "PAD",
+            Attributes(),
+            images[2:],
+            (1, 5, 5, 16),
+            constant=np.array([(0, 0), (0, 1), (0, 1), (0, 0)], np.int32),
+        ),
+        _alone("TRANSPOSE", Attributes(), [(1, 3, 8, 8)], (1, 8, 8, 3), constant=np.array([0, 2, 3, 1], np.int32)),
         _alone("SOFTMAX", Softmax(), [(1, 12)], (1, 12), PROBABILITY),
     ]
 
