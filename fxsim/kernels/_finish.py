@@ -20,9 +20,21 @@ from fxsim.kernels._vectors import (
     vector,
 )
 
-DOUBLE, DOUBLE_SMALL, SINGLE, FLOAT32, FLOAT32_ABOVE, FLOAT32_X86, FLOAT64, FLOAT64_X86, QUOTIENT, AFFINE32, SUMS = (
-    range(11)
-)
+(
+    DOUBLE,
+    DOUBLE_SMALL,
+    SINGLE,
+    FLOAT32,
+    FLOAT32_ABOVE,
+    FLOAT32_X86,
+    FLOAT64,
+    FLOAT64_X86,
+    QUOTIENT,
+    AFFINE32,
+    SUMS,
+    FUSED,
+    FUSED_PLAIN,
+) = range(13)
 """what becomes of the sums: see :func:`finish`"""
 
 
@@ -121,6 +133,22 @@ def _float(scheme: int) -> Any:  # noqa: ANN401
     return apply
 
 
+def _fused(offset: bool) -> Any:  # noqa: ANN401
+    """:func:`fxsim.kernels.fused.level` and the zero point, limited: the lowest bits of a float32 without a fraction."""
+
+    def apply(builder: Any, acc: Any, parameters: Any, limits: Any) -> Any:  # noqa: ANN401
+        form = vector(F32, LANES)
+        x = builder.sitofp(acc, form)
+        if offset:
+            x = builder.fadd(x, library(builder, f"llvm.copysign.v{LANES}f32", form, parameters[2], x))
+        x = library(builder, f"llvm.fma.v{LANES}f32", form, x, *parameters[:2])
+        return builder.bitcast(
+            clamp(builder, x, *(splat(builder, builder.fptrunc(v, F32), LANES) for v in limits)), acc.type
+        )
+
+    return apply
+
+
 def _as_they_are(builder: Any, acc: Any, parameters: Any, limits: Any) -> Any:  # noqa: ANN401
     return acc
 
@@ -137,9 +165,11 @@ SCHEMES: dict[int, tuple[Any, int, Any]] = {
     QUOTIENT: (F64, 1, _float(QUOTIENT)),
     AFFINE32: (F32, 2, _float(AFFINE32)),
     SUMS: (I32, 0, _as_they_are),
+    FUSED: (F32, 3, _fused(True)),
+    FUSED_PLAIN: (F32, 2, _fused(False)),
 }
 """scheme -> the type and number of its parameters a channel, and its rule"""
-ZERO_INSIDE, CLAMP_INSIDE = (DOUBLE_SMALL, SUMS), (FLOAT32, SUMS)
+ZERO_INSIDE, CLAMP_INSIDE = (DOUBLE_SMALL, SUMS, FUSED, FUSED_PLAIN), (FLOAT32, SUMS, FUSED, FUSED_PLAIN)
 """schemes whose parameters hold the zero point, and whose limits do what the clamp would"""
 
 

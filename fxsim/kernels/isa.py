@@ -60,6 +60,11 @@ def tiles(code: int, clamped: bool) -> tuple[tuple[int, int], ...]:
     return ((1, 4), (8, 2), (8, 1)) if clamped else ((1, 4), (6, 4), (8, 2), (10, 1))
 
 
+def fused() -> bool:
+    """Whether a product and a sum of float32 are rounded once by one instruction."""
+    return compiled() and not cpu_features().isdisjoint(("fma", "neon"))
+
+
 def compiled() -> bool:
     """False where kernels run as plain Python, so that there are no packed ones."""
     return not DISABLED

@@ -16,6 +16,7 @@ from fxsim.kernels._vectors import KINDS, LANES
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
 from fxsim.sim.base import INT32, Border, Native, address
+from fxsim.sim.fused import MAGIC, multiply_add
 from fxsim.sim.layer import Layer
 
 FOLDED_SHIFT = 22
@@ -26,6 +27,10 @@ RING = 36 * 1024
 """bytes of a ring of lines that leave room in the first cache for what else a layer touches"""
 NARROW = 16
 """columns of a strip below which the rests of its tiles cost more than the first cache saves"""
+SLOWER = (
+    schemes.DOUBLE, schemes.DOUBLE_SMALL, schemes.SINGLE, schemes.FLOAT32, schemes.FLOAT32_X86, schemes.FLOAT64, schemes.FLOAT64_X86,
+)  # fmt: skip
+"""what one multiply-add is quicker than"""
 INT8, INT16 = (-128, 127), (-(1 << 15), (1 << 15) - 1)
 
 
@@ -108,7 +113,23 @@ def _within(least: int, most: int, limits: tuple[int, int]) -> bool:
 
 
 def _rescale(layer: Layer, out: np.dtype[Any]) -> Rescale | None:
-    """The layer's requantization; None where there is no compiled one."""
+    """The layer's requantization, the quickest that is proved; None where there is no compiled one."""
+    rescale = _engines(layer, out)
+    if rescale is None or rescale.scheme not in SLOWER or out.itemsize > 1:
+        return rescale
+    found = multiply_add(layer)
+    if found is None:
+        return rescale
+    scales, offsets = found
+    parameters = scales, np.full_like(scales, MAGIC + layer.zero), offsets
+    limits = MAGIC + layer.clamp[0], MAGIC + layer.clamp[1]
+    if offsets.any():
+        return Rescale(schemes.FUSED, parameters, layer.zero, *layer.clamp, limits)
+    return Rescale(schemes.FUSED_PLAIN, parameters[:2], layer.zero, *layer.clamp, limits)
+
+
+def _engines(layer: Layer, out: np.dtype[Any]) -> Rescale | None:
+    """The layer's requantization, instruction by instruction as the engine computes it."""
     s, channels, (low, high) = layer.scales, layer.geometry.out_c, layer.clamp
     zero, ends = layer.zero, (-(2.0**31), 2.0**31 - 128)
     free = float(low - zero), float(high - zero)
@@ -184,15 +205,15 @@ def native_of(layer: Layer, out: np.dtype[Any], instructions: str | None = None)
         return None
     if layer.spread != (1, 1) or min(layer.pad) < 0:
         return None
-    rescale = _rescale(layer, out)
-    if rescale is None:
-        return None
     if (
         layer.fill not in (None, layer.x_zero)
         or any(layer.dropped)
         or layer.zero_point == "before"
         or layer.clamp == INT32
     ):
+        return None
+    rescale = _rescale(layer, out)
+    if rescale is None:
         return None
     sums = Sums(
         g,
