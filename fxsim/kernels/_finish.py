@@ -33,7 +33,7 @@ from fxsim.kernels._vectors import (
     AFFINE32,
     SUMS,
     FUSED,
-    FUSED_PLAIN,
+    FOLDED,
 ) = range(13)
 """what becomes of the sums: see :func:`finish`"""
 
@@ -133,20 +133,25 @@ def _float(scheme: int) -> Any:  # noqa: ANN401
     return apply
 
 
-def _fused(offset: bool) -> Any:  # noqa: ANN401
-    """:func:`fxsim.kernels.fused.level` and the zero point, limited: the lowest bits of a float32 without a fraction."""
+def _lowest_bits(builder: Any, sums: Any, limits: Any) -> Any:  # noqa: ANN401
+    """Float32 numbers without a fraction, limited, as the integers of their lowest bits."""
+    ends = [splat(builder, builder.fptrunc(v, F32), LANES) for v in limits]
+    return builder.bitcast(clamp(builder, sums, *ends), vector(I32, LANES))
 
-    def apply(builder: Any, acc: Any, parameters: Any, limits: Any) -> Any:  # noqa: ANN401
-        form = vector(F32, LANES)
-        x = builder.sitofp(acc, form)
-        if offset:
-            x = builder.fadd(x, library(builder, f"llvm.copysign.v{LANES}f32", form, parameters[2], x))
-        x = library(builder, f"llvm.fma.v{LANES}f32", form, x, *parameters[:2])
-        return builder.bitcast(
-            clamp(builder, x, *(splat(builder, builder.fptrunc(v, F32), LANES) for v in limits)), acc.type
-        )
 
-    return apply
+def _fused(builder: Any, acc: Any, parameters: Any, limits: Any) -> Any:  # noqa: ANN401
+    """:func:`fxsim.kernels.fused.fused` and the zero point, limited."""
+    scale, magic, offset = parameters
+    form = scale.type
+    x = builder.sitofp(acc, form)
+    x = builder.fadd(x, library(builder, f"llvm.copysign.v{LANES}f32", form, offset, x))
+    return _lowest_bits(builder, library(builder, f"llvm.fma.v{LANES}f32", form, x, scale, magic), limits)
+
+
+def _folded(builder: Any, acc: Any, parameters: Any, limits: Any) -> Any:  # noqa: ANN401
+    """:func:`fxsim.kernels.fused.folded` and the zero point, limited."""
+    scale, magic = parameters
+    return _lowest_bits(builder, builder.fadd(builder.fmul(builder.sitofp(acc, scale.type), scale), magic), limits)
 
 
 def _as_they_are(builder: Any, acc: Any, parameters: Any, limits: Any) -> Any:  # noqa: ANN401
@@ -165,11 +170,11 @@ SCHEMES: dict[int, tuple[Any, int, Any]] = {
     QUOTIENT: (F64, 1, _float(QUOTIENT)),
     AFFINE32: (F32, 2, _float(AFFINE32)),
     SUMS: (I32, 0, _as_they_are),
-    FUSED: (F32, 3, _fused(True)),
-    FUSED_PLAIN: (F32, 2, _fused(False)),
+    FUSED: (F32, 3, _fused),
+    FOLDED: (F32, 2, _folded),
 }
 """scheme -> the type and number of its parameters a channel, and its rule"""
-ZERO_INSIDE, CLAMP_INSIDE = (DOUBLE_SMALL, SUMS, FUSED, FUSED_PLAIN), (FLOAT32, SUMS, FUSED, FUSED_PLAIN)
+ZERO_INSIDE, CLAMP_INSIDE = (DOUBLE_SMALL, SUMS, FUSED, FOLDED), (FLOAT32, SUMS, FUSED, FOLDED)
 """schemes whose parameters hold the zero point, and whose limits do what the clamp would"""
 
 

@@ -147,9 +147,8 @@ def apart(kind: int, bits: int, clamped: int, taps: int, rows: int, scheme: int,
         channels, size, settings, pitch, columns, ring = (
             word(block, 25), word(block, 26), word(block, 27), word(block, 28), word(block, 29), word(block, 30),
         )  # fmt: skip
-        strip, span_w = word(block, 31), word(block, 32)
-        addresses, span = tile + line_place, (kernel_h - 1) * dilation_h + 1
-        plane = 4 * (min(strip, out_w) * depth + LANES)
+        strip, span_w, span, plane = word(block, 31), word(block, 32), word(block, 33), word(block, 34)
+        addresses = tile + line_place
         slot, strips = words * plane, (columns + strip - 1) // strip if cut else 1
         single = tile + TILE
         ring += single

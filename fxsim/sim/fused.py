@@ -1,48 +1,64 @@
-"""Requantization by one multiply-add in float32, where it was proved to be the engine's own function of every sum."""
+"""Requantization by two operations in float32, where that was proved to be the engine's own function of every sum."""
+
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from fxsim.arith.overflow import highest, lowest
 from fxsim.kernels import fused, isa
-from fxsim.model.qtype import Array
 from fxsim.sim.layer import Layer
 
-MAGIC = 1.5 * 2**23
-"""added to a float32, it leaves no room for a fraction: the lowest bits are the integer"""
+Floats = npt.NDArray[np.float32]
 MOST = 1 << 30
 """what neither sums nor their products with the real scale reach"""
 LEVELS = 256
+"""outputs that a proof takes"""
 
 
-def multiply_add(layer: Layer) -> tuple[Array, Array] | None:
-    """``(scales, offsets)`` of each channel, float32; None unless all are proved. See :func:`fxsim.kernels.fused.level`."""
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """Of :func:`fxsim.kernels.fused.fused`, or where ``single`` of :func:`fxsim.kernels.fused.folded`, for each channel."""
+
+    single: bool
+    scales: Floats
+    offsets: Floats
+
+
+def constants(layer: Layer) -> Constants | None:
+    """The constants that were proved for every sum that a channel can have; None unless all channels are."""
     low, high = (end - layer.zero for end in layer.clamp)
-    if not isa.fused() or not 0 < high - low < LEVELS:
+    single = layer.scheme == "float32"
+    if not 0 < high - low < LEVELS or not (single or isa.fused()):
         return None
     least, most = reach(layer)
-    s, channels = layer.scales, layer.geometry.out_c
-    lifted = np.maximum(most, -least).astype(np.float64) * np.maximum(
-        s.real.astype(np.float64), 2.0 ** np.maximum(s.shift, 0)
-    )
-    if lifted.max() >= MOST or np.maximum(most, -least).max() >= MOST or s.real.min() <= 0:
+    s, n, farthest = layer.scales, layer.geometry.out_c, np.maximum(most, -least)
+    lifted = np.maximum(s.real.astype(np.float64), 2.0 ** s.shift.astype(np.float64))
+    if farthest.max() >= MOST or (farthest * lifted).max() >= MOST or s.real.min() <= 0:
         return None
-    whole = channels - channels % layer.lanes if layer.lanes else channels
-    scales, offsets = np.empty(channels, np.float32), np.empty(channels, np.float32)
-    for rounding, of in ((layer.rounding, slice(0, whole)), (layer.tail, slice(whole, channels))):
-        f = fused.steps(layer.scheme, rounding)
+    made = Constants(single, s.real.astype(np.float32), np.zeros(n, np.float32))
+    if single and layer.rounding == "ties_even" and not layer.lanes and layer.zero % 2 == 0:
+        return made  # an even zero point moves no tie
+    whole = n - n % layer.lanes if layer.lanes else n
+    for rounding, of in ((layer.rounding, slice(0, whole)), (layer.tail, slice(whole, n))):
         parts = s.q[of], s.shift[of], s.real[of], least[of], most[of]
-        if parts[0].size and f(*parts, low, high, layer.zero & 1, scales[of], offsets[of]) < parts[0].size:
+        room = made.scales[of], made.offsets[of]
+        if (
+            room[0].size
+            and fused.proof(layer.scheme, rounding)(*parts, low, high, layer.zero & 1, *room) < room[0].size
+        ):
             return None
-    return scales, offsets
+    return made
 
 
-def reach(layer: Layer) -> tuple[Array, Array]:
+def reach(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The least and greatest sum of each channel, for inputs of the layer's range and its padding."""
+    n = layer.geometry.out_c
     if layer.policy == "saturate":
         bits = layer.accumulator.bits
-        return np.full(layer.geometry.out_c, lowest(bits)), np.full(layer.geometry.out_c, highest(bits))
-    weight = layer.weight.reshape(-1, layer.geometry.out_c).astype(np.int64)
+        return np.full(n, lowest(bits)), np.full(n, highest(bits))
+    weight, bias = layer.weight.reshape(-1, n).astype(np.int64), layer.bias.astype(np.int64)
     up, down = np.maximum(weight, 0).sum(axis=0), np.minimum(weight, 0).sum(axis=0)
     low, high = (end - layer.x_zero for end in layer.input_range)
-    low, high, bias = min(low, 0), max(high, 0), layer.bias.astype(np.int64)
+    low, high = min(low, 0), max(high, 0)
     return bias + up * low + down * high, bias + up * high + down * low

@@ -16,7 +16,7 @@ from fxsim.kernels._vectors import KINDS, LANES
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
 from fxsim.sim.base import INT32, Border, Native, address
-from fxsim.sim.fused import MAGIC, multiply_add
+from fxsim.sim.fused import constants
 from fxsim.sim.layer import Layer
 
 FOLDED_SHIFT = 22
@@ -25,12 +25,12 @@ LEFT_FREE = 30
 """widest accumulator whose clamped steps are whole in 32 bits"""
 RING = 36 * 1024
 """bytes of a ring of lines that leave room in the first cache for what else a layer touches"""
+WHOLE = 640 * 1024
+"""bytes of the lines of a whole image that the second cache holds"""
 NARROW = 16
 """columns of a strip below which the rests of its tiles cost more than the first cache saves"""
-SLOWER = (
-    schemes.DOUBLE, schemes.DOUBLE_SMALL, schemes.SINGLE, schemes.FLOAT32, schemes.FLOAT32_X86, schemes.FLOAT64, schemes.FLOAT64_X86,
-)  # fmt: skip
-"""what one multiply-add is quicker than"""
+MAGIC = 1.5 * 2**23
+"""added to a small float32, it leaves no room for a fraction: the lowest bits are the integer then"""
 INT8, INT16 = (-128, 127), (-(1 << 15), (1 << 15) - 1)
 
 
@@ -115,17 +115,16 @@ def _within(least: int, most: int, limits: tuple[int, int]) -> bool:
 def _rescale(layer: Layer, out: np.dtype[Any]) -> Rescale | None:
     """The layer's requantization, the quickest that is proved; None where there is no compiled one."""
     rescale = _engines(layer, out)
-    if rescale is None or rescale.scheme not in SLOWER or out.itemsize > 1:
+    if rescale is None or rescale.scheme == schemes.FLOAT32_ABOVE or out.itemsize > 1:
         return rescale
-    found = multiply_add(layer)
+    found = constants(layer)
     if found is None:
         return rescale
-    scales, offsets = found
-    parameters = scales, np.full_like(scales, MAGIC + layer.zero), offsets
+    parameters = found.scales, np.full_like(found.scales, MAGIC + layer.zero), found.offsets
     limits = MAGIC + layer.clamp[0], MAGIC + layer.clamp[1]
-    if offsets.any():
-        return Rescale(schemes.FUSED, parameters, layer.zero, *layer.clamp, limits)
-    return Rescale(schemes.FUSED_PLAIN, parameters[:2], layer.zero, *layer.clamp, limits)
+    if found.single:
+        return Rescale(schemes.FOLDED, parameters[:2], layer.zero, *layer.clamp, limits)
+    return Rescale(schemes.FUSED, parameters, layer.zero, *layer.clamp, limits)
 
 
 def _engines(layer: Layer, out: np.dtype[Any]) -> Rescale | None:
@@ -329,7 +328,6 @@ def _apart(sums: Sums, rescale: Rescale, out: np.dtype[Any], code: int) -> Nativ
     top, _, left, right = sums.pad
     fold = c < LANES and LANES % c == 0
     pitch = LANES if fold else c
-    columns = -(-g.out_w * c // pitch)
     blocks = -(-pitch // LANES)
     words = -(-g.kernel_w // group)
     size = blocks * LANES
@@ -338,20 +336,25 @@ def _apart(sums: Sums, rescale: Rescale, out: np.dtype[Any], code: int) -> Nativ
     full[:, : g.kernel_w, :pitch] = np.tile(taps, (1, 1, pitch // c))
     packed_words = full.reshape(g.kernel_h, words, group, blocks, LANES).transpose(3, 0, 1, 4, 2)
     first, zero, padding = sums.first(group, taps.reshape(-1, c))
-    held, common = rescale.constants([_aligned(packed_words), _repeat(first, pitch, size)], size, pitch, g.out_w * c)
+    span, out_h, out_w = (g.kernel_h - 1) * g.dilation_h + 1, g.out_h, g.out_w
+    whole = (out_h - 1 + span) * out_w * c * 4
+    if words == g.stride_h == g.batch == 1 and whole <= WHOLE:  # all lines at once: the image is one line of pixels
+        span, out_h, out_w = out_h - 1 + span, 1, out_h * out_w
+    columns = -(-out_w * c // pitch)
+    held, common = rescale.constants([_aligned(packed_words), _repeat(first, pitch, size)], size, pitch, out_w * c)
     line_bytes = (left + g.in_w + right + words * group * g.dilation_w) * c * each + packed.SLACK
     ring = -(-line_bytes // 64) * 64
     rows = 1 if columns == 1 else 8 if kind.lanes == LANES else 4
-    span = (g.kernel_h - 1) * g.dilation_h + 1
     fitting = RING // (4 * c * words * span) // rows * rows
-    strips = -(-columns // fitting) if fitting >= NARROW and not fold else 1
-    strip = -(-columns // strips // rows) * rows if strips > 1 else max(columns, g.out_w)
+    strips = -(-columns // fitting) if fitting >= NARROW and not fold and out_h > 1 else 1
+    strip = -(-columns // strips // rows) * rows if strips > 1 else columns
+    plane = 4 * (strip if strips > 1 else g.out_w) * c + (4 * LANES if out_h > 1 else 0)
     block = [
-        zero, padding, g.batch, g.in_h, g.in_w * c, top, left * c, right * c, g.out_h, g.out_w, c, g.stride_h,
+        zero, padding, g.batch, g.in_h, g.in_w * c, top, left * c, right * c, out_h, g.out_w, c, g.stride_h,
         g.stride_w, g.dilation_h, g.dilation_w, g.kernel_h, words, address(held[0]), blocks, address(held[1]), *sums.limits,
-        *common, pitch, columns, ring, strip, (g.kernel_w - 1) * g.dilation_w + 1,
+        *common, pitch, columns, ring, strip, (g.kernel_w - 1) * g.dilation_w + 1, span, plane,
     ]  # fmt: skip
-    room = packed.TILE + ring + span * words * 4 * (g.out_w * c + LANES) + (rows + 1) * size * 4 + packed.SLACK
+    room = packed.TILE + ring + span * words * (4 * LANES + plane) + (rows + 1) * size * 4 + packed.SLACK
     function = partial(
         packed.apart,
         code,

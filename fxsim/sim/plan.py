@@ -106,11 +106,13 @@ class Plan:
     once: tuple["Plan", ...] = ()
     idle: dict[frozenset[int], deque[Workspace]] = field(default_factory=dict, repr=False)
     """tensors that must stay -> workspaces that wait for another run"""
+    stateless: bool = field(init=False)
+    """True if no inference depends on an earlier one, so that any order, and several at once, give the same"""
 
-    @property
-    def stateless(self) -> bool:
-        """True if no inference depends on an earlier one, so that any order, and several at once, give the same."""
-        return not any(s.remembers for s in self.steps) and not any(t.variable for t in self.graph.tensors)
+    def __post_init__(self) -> None:
+        """Looks for what remembers."""
+        remembers = any(s.remembers for s in self.steps) or any(t.variable for t in self.graph.tensors)
+        object.__setattr__(self, "stateless", not remembers)
 
     @contextmanager
     def workspaces(self, count: int, keep: frozenset[int]) -> Iterator[list[Workspace]]:
@@ -194,7 +196,8 @@ class Plan:
                     stacked[n] = ws.values[i]
             return
         # Inputs are read where they lie; what is kept is written to the workspace, which the caches hold, and copied.
-        places = [(at, *ends.given[t], own) for t, at, own in ws.words if t in ends.given]
+        given = ends.given
+        places = [(at, *given[t], own) for t, at, own in ws.words if t in given]
         copies = [(*place, *self._source(ws, ends, i)) for i, place in ends.made.items()]
         repeat()(ws.calls, _rows(places), _rows(copies), first, last)
 

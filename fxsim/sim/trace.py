@@ -259,6 +259,7 @@ def run(
         return {i: batch.shape(made[i]) for i in keep}
     kept = {i: batch.stack(plan.graph.tensors[i]) for i in keep}
     ends, done, lock = Ends(batch, kept), [0], Lock()
+    needed = frozenset(keep)
 
     def some(ws: Workspace, first: int, last: int) -> None:
         plan.run_all(ws, ends, first, last)
@@ -267,8 +268,10 @@ def run(
                 done[0] += last - first
                 progress(done[0])
 
-    with plan.workspaces(1, frozenset(keep)) as own:
+    with plan.workspaces(1, needed) as own:
         some(own[0], 0, 1)
+        if batch.count == 1:
+            return {i: batch.shape(v) for i, v in kept.items()}
         begun, tried = perf_counter(), min(1 + TRIED, batch.count)
         some(own[0], 1, tried)
         left = (perf_counter() - begun) / TRIED * (batch.count - tried)
@@ -284,7 +287,7 @@ def run(
         if number == 1:
             work(own[0])
         else:
-            with plan.workspaces(number - 1, frozenset(keep)) as others, ThreadPoolExecutor(number - 1) as pool:
+            with plan.workspaces(number - 1, needed) as others, ThreadPoolExecutor(number - 1) as pool:
                 helped = pool.map(work, others)
                 work(own[0])
                 list(helped)

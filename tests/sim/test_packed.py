@@ -122,7 +122,10 @@ def check(layer, x, out, name):
 @given(seed=st.integers(0, 2**32))
 def test_packed_layers_equal_the_general_kernels(name, apart, seed):
     room = (1 << 9, 1 << 11, packed.RING)[seed % 3]
-    with mock.patch.multiple(packed, RING=room, NARROW=1):  # small images in strips too
+    whole = packed.WHOLE if seed % 2 else 0
+    with mock.patch.multiple(
+        packed, RING=room, NARROW=1, WHOLE=whole
+    ):  # small images in strips, whole, and line by line
         check(*drawn(seed, apart), name)
 
 

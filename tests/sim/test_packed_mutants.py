@@ -60,6 +60,15 @@ def float_layer(apart):
     return int8_layer(apart, "float32", saturating=True)
 
 
+def fused_layer(apart):
+    layer, x, out = int8_layer(apart)
+    return replace(layer, scales=replace(layer.scales, q=np.full_like(layer.scales.q, 0x6123_4567))), x, out
+
+
+def folded_layer(apart):
+    return int8_layer(apart, "float32", saturating=True, zero=4)
+
+
 BUGS = [
     (_tiles, "_dot", "builder.mul(a, b)", "builder.add(a, b)", int8_layer, "portable"),
     (_tiles, "_dot", "builder.add(acc, builder.mul", "builder.sub(acc, builder.mul", int8_layer, "portable"),
@@ -78,6 +87,11 @@ BUGS = [
     (_finish, "_single", "add(builder, product, half, sign)", "add(builder, product, sign)", int16_layer, "portable"),
     (_finish, "_single", "builder.sext(q, wide)", "builder.neg(builder.sext(q, wide))", int16_layer, "portable"),
     (_finish, "_float32", "[1.5 * 2**23]", "[1.5 * 2**24]", float_layer, "portable"),
+    (_finish, "_fused", "builder.fadd(", "builder.fsub(", fused_layer, "portable"),
+    (_finish, "_fused", "offset, x))", "offset, offset))", fused_layer, "portable"),
+    (_finish, "_fused", "x, scale, magic", "scale, scale, magic", fused_layer, "portable"),
+    (_finish, "_folded", "builder.fmul(", "builder.fadd(", folded_layer, "portable"),
+    (_finish, "_lowest_bits", "clamp(builder, sums, *ends)", "sums", fused_layer, "portable"),
     (_tiles, "_saturated_sum", "sadd", "uadd", clamped_layer, "portable"),
 ]  # fmt: skip
 """module, function, text, what stands there instead, a layer that uses it, and the instruction set"""
