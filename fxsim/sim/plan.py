@@ -106,6 +106,8 @@ class Plan:
     once: tuple["Plan", ...] = ()
     idle: dict[frozenset[int], deque[Workspace]] = field(default_factory=dict, repr=False)
     """tensors that must stay -> workspaces that wait for another run"""
+    pace: dict[frozenset[int], float] = field(default_factory=dict, repr=False)
+    """tensors that must stay -> seconds that an inference took"""
     stateless: bool = field(init=False)
     """True if no inference depends on an earlier one, so that any order, and several at once, give the same"""
 

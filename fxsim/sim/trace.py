@@ -5,8 +5,9 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -258,40 +259,54 @@ def run(
         made = plan.run(batch, keep, progress=progress)
         return {i: batch.shape(made[i]) for i in keep}
     kept = {i: batch.stack(plan.graph.tensors[i]) for i in keep}
-    ends, done, lock = Ends(batch, kept), [0], Lock()
-    needed = frozenset(keep)
+    ends, needed, lock, done = Ends(batch, kept), frozenset(keep), Lock(), [0]
 
     def some(ws: Workspace, first: int, last: int) -> None:
         plan.run_all(ws, ends, first, last)
-        if progress is not None and first < last:
+        if progress is not None:
             with lock:
                 done[0] += last - first
                 progress(done[0])
 
     with plan.workspaces(1, needed) as own:
-        some(own[0], 0, 1)
-        if batch.count == 1:
-            return {i: batch.shape(v) for i, v in kept.items()}
-        begun, tried = perf_counter(), min(1 + TRIED, batch.count)
-        some(own[0], 1, tried)
-        left = (perf_counter() - begun) / TRIED * (batch.count - tried)
-        number = max(1, min(threads or _cores(), int(left / THREAD_PAYS_S))) if plan.stateless else 1
-        turns = TURNS * number if number > 1 else 1
-        span = max(1, min(MOST_AT_ONCE, (batch.count - tried) // turns))
-        turn = count(tried, span)
+        begin = 0
+        if batch.count == 1 or needed not in plan.pace:
+            some(own[0], 0, 1)
+            begin = min(1 + TRIED, batch.count)
+            if begin > 1:
+                begun = perf_counter()
+                some(own[0], 1, begin)
+                plan.pace[needed] = (perf_counter() - begun) / (begin - 1)
+        if begin < batch.count:
+            left = plan.pace[needed] * (batch.count - begin)
+            number = max(1, min(threads or _cores(), int(left / THREAD_PAYS_S))) if plan.stateless else 1
+            turns = TURNS * number if number > 1 else 1
+            span = max(1, min(MOST_AT_ONCE, (batch.count - begin) // turns))
+            turn, failed = count(begin, span), []
 
-        def work(ws: Workspace) -> None:
-            while (first := next(turn)) < batch.count:
-                some(ws, first, min(first + span, batch.count))
+            def work(ws: Workspace) -> None:
+                try:
+                    while not failed and (first := next(turn)) < batch.count:
+                        some(ws, first, min(first + span, batch.count))
+                except BaseException:
+                    failed.append(True)  # nobody takes more
+                    raise
 
-        if number == 1:
-            work(own[0])
-        else:
-            with plan.workspaces(number - 1, needed) as others, ThreadPoolExecutor(number - 1) as pool:
-                helped = pool.map(work, others)
-                work(own[0])
-                list(helped)
+            with plan.workspaces(number - 1, needed) as others:
+                helped = [_pool(os.getpid(), number - 1).submit(work, ws) for ws in others]
+                try:
+                    work(own[0])
+                finally:
+                    wait(helped)
+                for h in helped:
+                    h.result()
     return {i: batch.shape(v) for i, v in kept.items()}
+
+
+@cache
+def _pool(process: int, number: int) -> ThreadPoolExecutor:
+    """``number`` threads that wait for work, of this process alone: a fork has none of its parent's."""
+    return ThreadPoolExecutor(number, "fxsim")
 
 
 def _cores() -> int:
