@@ -62,7 +62,8 @@ def float_layer(apart):
 
 def fused_layer(apart):
     layer, x, out = int8_layer(apart)
-    return replace(layer, scales=replace(layer.scales, q=np.full_like(layer.scales.q, 0x6123_4567))), x, out
+    q, shift = np.full_like(layer.scales.q, 0x6123_4567), layer.scales.shift
+    return replace(layer, scales=type(layer.scales)(q, shift, q * 2.0 ** (shift - 31))), x, out
 
 
 def folded_layer(apart):
