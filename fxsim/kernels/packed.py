@@ -14,8 +14,9 @@ from fxsim.kernels._jit import STAMP, kernel, native
 from fxsim.kernels._tiles import multiply, multiply_apart
 from fxsim.kernels._vectors import KINDS, LANES, call, copy, fill, interleave, lift, put, weave, word
 
-SUMS = 8192
-"""bytes at the start of a kernel's room for sums that wait to be requantized"""
+SUMS = 2048
+"""bytes at the start of a kernel's room for sums that wait to be requantized: few, so that the CPU writes outputs while it
+computes the next sums, where many outputs at once make it wait for memory"""
 LINES = 16384
 """bytes behind them for addresses of the words under a window"""
 TILE = SUMS + LINES

@@ -4,7 +4,7 @@ A plan is immutable and may serve many threads: all that a run writes lies in it
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -44,7 +44,9 @@ class Workspace:
     held: list[Array] = field(default_factory=list)
     """what machine code points at"""
     words: list[tuple[int, int, int]] = field(default_factory=list)
-    """(tensor, where a word of a block lies that says where it is read, what that says)"""
+    """(tensor, where a word of a block lies that says where it lies, what that says), of inputs and of what is kept"""
+    made: set[int] = field(default_factory=set)
+    """tensors that machine code writes"""
     places: dict[int, int] = field(default_factory=dict)
     """tensor -> where it lies, for those that were asked for"""
     calls: Array | None = None
@@ -166,10 +168,11 @@ class Plan:
         ws = Workspace(values, {} if state is None else state)
         for plan in self.once:
             plan.run(plan.workspace(ws.state))
-        ws.program.extend(self._program(ws, self.executed(keep)))
+        stay = range(len(values)) if keep is None else {self.views.get(i, i) for i in (*keep, *self.graph.inputs)}
+        ws.program.extend(self._program(ws, self.executed(keep), stay))
         return ws
 
-    def _program(self, ws: Workspace, steps: list[Step]) -> Iterator[Callable[[], object]]:
+    def _program(self, ws: Workspace, steps: list[Step], stay: Container[int]) -> Iterator[Callable[[], object]]:
         room = np.empty(max((s.native.room for s in steps if s.native), default=0), np.uint8)
         ws.held.append(room)
         for is_native, group in groupby(steps, lambda s: s.native is not None):
@@ -181,8 +184,10 @@ class Plan:
                     continue
                 block = step.native.block(ins, outs, room)
                 ws.held.append(block)
-                named = (step.inputs[i] for i in step.native.positions)
-                ws.words += [(self.views.get(t, t), address(block) + 8 * n, int(block[n])) for n, t in enumerate(named)]
+                named = (*(step.inputs[i] for i in step.native.positions), *step.outputs)
+                roots = enumerate(self.views.get(t, t) for t in named)
+                ws.words += [(t, address(block) + 8 * n, int(block[n])) for n, t in roots if t in stay]
+                ws.made.update(step.outputs)
                 calls.append((step.native.function().address, address(block)))
             if is_native:
                 ws.calls = np.array(calls, np.int64) if len(calls) == len(steps) else None
@@ -197,17 +202,17 @@ class Plan:
                 for i, stacked in ends.kept.items():
                     stacked[n] = ws.values[i]
             return
-        # Inputs are read where they lie; what is kept is written to the workspace, which the caches hold, and copied.
-        given = ends.given
-        places = [(at, *given[t], own) for t, at, own in ws.words if t in given]
-        copies = [(*place, *self._source(ws, ends, i)) for i, place in ends.made.items()]
+        # Inputs are read and kept tensors written where they lie; of a tensor and its views all but one are copied.
+        lies = {root: place for i, place in ends.made.items() if (root := self.views.get(i, i)) in ws.made} | ends.given
+        places = [(at, *lies[t], own) for t, at, own in ws.words if t in lies]
+        copies = [(*place, *source) for i, place in ends.made.items() if (source := self._source(ws, lies, i)) != place]
         repeat()(ws.calls, _rows(places), _rows(copies), first, last)
 
-    def _source(self, ws: Workspace, ends: Ends, tensor: int) -> tuple[int, int]:
+    def _source(self, ws: Workspace, lies: Places, tensor: int) -> tuple[int, int]:
         """Where a tensor lies after the first inference of a batch, and the bytes to where it lies after the next."""
         root = self.views.get(tensor, tensor)
-        if root in ends.given:
-            return ends.given[root]
+        if root in lies:
+            return lies[root]
         if root not in ws.places:
             ws.places[root] = address(ws.values[root])
         return ws.places[root], 0

@@ -12,13 +12,14 @@ from fxsim.kernels.softmax_table import softmax_table
 from fxsim.model.graph import Graph, Node, Tensor
 from fxsim.model.ops.base import Attributes
 from fxsim.model.ops.conv import Conv2D
+from fxsim.model.ops.layout import Reshape
 from fxsim.model.ops.pool import Pool2D
 from fxsim.model.qtype import INT8, INT16, INT32, UINT8, QuantParams
 from fxsim.numerics import load_numerics
 from fxsim.sim import moves
 from fxsim.sim.base import address
 from fxsim.sim.inputs import make_batch
-from fxsim.sim.plan import plan_of
+from fxsim.sim.plan import Ends, plan_of
 from fxsim.sim.trace import computed, run
 
 pytestmark = pytest.mark.skipif(not isa.compiled(), reason="kernels are not compiled")
@@ -226,3 +227,44 @@ def test_inputs_are_read_where_they_lie_and_a_workspace_is_as_before(corpus):
         batch.load(2, ws.values)
         plan.run(ws)
         assert np.array_equal(ws.values[graph.outputs[0]], expected[graph.outputs[0]][2])
+
+
+def test_what_is_kept_is_written_where_it_lies():
+    """An input, a constant, a tensor between layers, and an output with its views; in parts, and on several threads."""
+    weight, bias = np.eye(8, dtype=np.int8).reshape(8, 1, 1, 8), np.arange(8, dtype=np.int32)
+    scales = QuantParams((1.0,), (0,))
+    held = (
+        Tensor(0, "x", (1, 3, 5, 8), INT8, scales),
+        Tensor(1, "w", weight.shape, INT8, scales, data=weight),
+        Tensor(2, "b", bias.shape, INT32, scales, data=bias),
+        Tensor(3, "first", (1, 3, 5, 8), INT8, scales),
+        Tensor(4, "y", (1, 3, 5, 8), INT8, scales),
+        Tensor(5, "rows", (1, 15, 8), INT8, scales),
+        Tensor(6, "flat", (1, 120), INT8, scales),
+    )
+    nodes = (
+        Node(0, "CONV_2D", (0, 1, 2), (3,), Conv2D(), "one"),
+        Node(1, "CONV_2D", (3, 1, 2), (4,), Conv2D(), "two"),
+        Node(2, "RESHAPE", (4,), (5,), Reshape((1, 15, 8)), "rows"),
+        Node(3, "RESHAPE", (5,), (6,), Reshape((1, 120)), "flat"),
+    )
+    graph = Graph("net", held, nodes, (0,), (6, 2, 4))
+    plan = plan_of(graph, load_numerics("litert-reference"))
+    x = np.random.default_rng(1).integers(-100, 100, (9, 1, 3, 5, 8)).astype(np.int8)
+    batch, keep = make_batch(graph, x), [6, 2, 4, 0, 5, 3]
+    expected = {0: x, 2: np.tile(bias, (9, 1)), 3: x + bias.astype(np.int8), 4: x + 2 * bias.astype(np.int8)}
+    expected |= {5: expected[4], 6: expected[4]}
+    for wanted in (keep, keep[::-1], [6], [5, 3]):
+        for threads in (1, 2):
+            got = run(plan, batch, wanted, threads=threads)
+            for i in wanted:
+                assert np.array_equal(got[i].reshape(expected[i].shape), expected[i]), (i, wanted)
+    ends = Ends(batch, {i: batch.stack(held[i]) for i in keep})
+    with plan.workspaces(1, frozenset(keep)) as (ws,):
+        assert ws.calls is not None
+        plan.run_all(ws, ends, 0, 4)
+        plan.run_all(ws, ends, 4, 9)
+        batch.load(8, ws.values)
+        plan.run(ws)  # on the workspace's own arrays again
+        assert all(np.array_equal(ends.kept[i].reshape(expected[i].shape), expected[i]) for i in keep)
+        assert all(np.array_equal(ws.values[i].reshape(-1), expected[i][8].reshape(-1)) for i in keep)

@@ -1,5 +1,6 @@
 """Packed kernels against the general ones, on every instruction set of this machine: equal in every bit."""
 
+import itertools
 import os
 from importlib import resources
 from unittest import mock
@@ -127,6 +128,25 @@ def test_packed_layers_equal_the_general_kernels(name, apart, seed):
         packed, RING=room, NARROW=1, WHOLE=whole
     ):  # small images in strips, whole, and line by line
         check(*drawn(seed, apart), name)
+
+
+@pytest.mark.parametrize("name", ISAS)
+def test_bare_sums_of_matrices_on_every_tile(name):
+    """Rows, inputs and columns around the ends of tiles and of what is written at once; sums wrap."""
+    rng, limit = np.random.default_rng(0), (1 << 31) - 1
+    for tile in isa.tiles(isa.kind(name, 4), False):
+        with mock.patch.object(isa, "tiles", lambda code, clamped, tile=tile: (tile,)):
+            for m, k, n in itertools.product((1, 7, 30, 37, 67), (1, 4, 66), (1, 16, 63, 65, 130)):
+                x, weight = choice(rng, 0, 255, (m, k)).astype(np.uint8), choice(rng, -128, 127, (k, n)).astype(np.int8)
+                bias, zero = choice(rng, -limit, limit, n).astype(np.int32), int(choice(rng, 0, 255, ()))
+                geometry, free = Geometry(1, 1, m, k, 1, m, n), (0, 0, 0, 0)
+                sums = packed.Sums(geometry, free, weight[None, None], bias, zero, x.dtype)
+                made = packed.native(sums, packed.SUMS, np.dtype(np.int32), name)
+                got = np.full(m * n + 64, 77, np.int32)
+                run_native(made, [np.concatenate([x.reshape(-1), np.full(16, 99, np.uint8)])], got)
+                expected = ((x.astype(np.int64) - zero) @ weight.astype(np.int64) + bias).astype(np.int32)
+                assert np.array_equal(got[:-64].reshape(m, n), expected), (tile, m, k, n)
+                assert np.all(got[-64:] == 77), "written beyond the output"
 
 
 @pytest.mark.parametrize("numerics", ["litert-reference", "litert-xnnpack", "litert-optimized", "cmsis-nn"])
