@@ -32,6 +32,8 @@ def _dot(builder: Any, kind: Kind, acc: Any, a: Any, b: Any) -> Any:  # noqa: AN
         return builder.add(acc, builder.mul(a, b))
     if kind.group == 4:
         form, name = vector(I8, 4 * kind.lanes), f"llvm.x86.avx512.vpdpbusd.{32 * kind.lanes}"
+        if kind.signed:
+            name = f"llvm.aarch64.neon.sdot.v{kind.lanes}i32.v{4 * kind.lanes}i8"
         return library(builder, name, acc.type, acc, builder.bitcast(a, form), builder.bitcast(b, form))
     form = vector(I16, 2 * kind.lanes)
     name = "llvm.x86.avx512.pmaddw.d.512" if kind.lanes == LANES else "llvm.x86.avx2.pmadd.wd"

@@ -22,7 +22,9 @@ class Kind:
     lanes: int
     """32-bit sums in a vector"""
     group: int
-    """inputs in a word: 4 unsigned bytes, 2 of 16 bits or 1 of 32"""
+    """inputs in a word: 4 bytes, 2 of 16 bits or 1 of 32"""
+    signed: bool = True
+    """whether inputs have a sign: where not, signed bytes are lifted by 128; where they have, unsigned ones are lowered"""
 
     @property
     def vectors(self) -> int:
@@ -31,12 +33,13 @@ class Kind:
 
 
 KINDS = (
-    Kind("bytes512", 16, 4),
-    Kind("bytes256", 8, 4),
+    Kind("bytes512", 16, 4, signed=False),
+    Kind("bytes256", 8, 4, signed=False),
     Kind("pairs512", 16, 2),
     Kind("pairs256", 8, 2),
     Kind("single512", 16, 1),
     Kind("single256", 8, 1),
+    Kind("bytes128", 4, 4),
 )
 CODES = {k.name: i for i, k in enumerate(KINDS)}
 
@@ -138,11 +141,11 @@ def copy(typing_context, target, source, count):
     return types.void(types.int64, types.int64, types.int64), emit
 
 
-def _lifted(builder: Any, value: Any, group: int, signed: bool, zero: Any) -> Any:  # noqa: ANN401
-    """Inputs as their words hold them: bytes without a sign; else without their zero point."""
-    lanes = value.type.count
+def _lifted(builder: Any, value: Any, kind: Kind, signed: bool, zero: Any) -> Any:  # noqa: ANN401
+    """Inputs as their words hold them: bytes with the kind's sign; else without their zero point."""
+    lanes, group = value.type.count, kind.group
     if group == 4:
-        return builder.xor(value, ir.Constant(value.type, [0x80] * lanes)) if signed else value
+        return value if signed == kind.signed else builder.xor(value, ir.Constant(value.type, [0x80] * lanes))
     wide = (builder.sext if signed else builder.zext)(value, vector(I32, lanes))
     wide = builder.sub(wide, splat(builder, zero, lanes))
     return builder.trunc(wide, vector(I16, lanes)) if group == 2 else wide
@@ -153,7 +156,7 @@ def lift(typing_context, kind, bits, source, count, zero, target):
     """``count`` inputs of ``bits`` (negative: signed) as the words of ``kind`` hold them."""
     if not literal(kind, bits):
         return None
-    group, width, signed = KINDS[kind.literal_value].group, abs(bits.literal_value), bits.literal_value < 0
+    k, width, signed = KINDS[kind.literal_value], abs(bits.literal_value), bits.literal_value < 0
 
     def emit(context, builder, signature, arguments):
         source, count, zero, target = arguments[2:]
@@ -162,8 +165,8 @@ def lift(typing_context, kind, bits, source, count, zero, target):
         def move(at: Any, lanes: int) -> None:  # noqa: ANN401
             form = vector(ir.IntType(width), lanes)
             value = load(builder, builder.add(source, builder.mul(at, I64(width // 8))), form)
-            place = builder.add(target, builder.mul(at, I64(4 // group)))
-            store(builder, _lifted(builder, value, group, signed, zero), place)
+            place = builder.add(target, builder.mul(at, I64(4 // k.group)))
+            store(builder, _lifted(builder, value, k, signed, zero), place)
 
         in_vectors(builder, count, 64, move)
         return context.get_dummy_value()

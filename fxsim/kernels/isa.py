@@ -10,6 +10,7 @@ from fxsim.kernels._vectors import CODES, KINDS
 NEEDS = {
     "vnni": (("avx512f", "avx512bw", "avx512vl", "avx512vnni"), ("avx2", "avxvnni")),
     "avx2": (("avx2",),),
+    "neon": (("dotprod",),),
     "portable": ((),),
 }
 """instruction set -> the features that it needs, any of these sets; best first"""
@@ -48,9 +49,9 @@ def kind(isa: str, group: int) -> int:
     """The code of the kind that multiplies words of ``group`` inputs, at most, on ``isa``."""
     wide = "avx512bw" in cpu_features() and isa == "vnni"
     names = {4: "bytes", 2: "pairs", 1: "single"}
-    have = {"vnni": (4, 2, 1), "avx2": (2, 1), "portable": (1,)}[isa]
-    name = names[max(g for g in have if g <= group)]
-    return CODES[f"{name}{512 if wide else 256}"]
+    have = {"vnni": (4, 2, 1), "avx2": (2, 1), "neon": (4, 1), "portable": (1,)}[isa]
+    held = max(g for g in have if g <= group)
+    return CODES[f"{names[held]}{512 if wide else 128 if isa == 'neon' and held == 4 else 256}"]
 
 
 def tiles(code: int, clamped: bool) -> tuple[tuple[int, int], ...]:

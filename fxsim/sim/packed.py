@@ -12,7 +12,7 @@ import numpy as np
 from fxsim.arith.requantize import WIDE, fifteen_bits
 from fxsim.kernels import _finish as schemes
 from fxsim.kernels import isa, packed
-from fxsim.kernels._vectors import KINDS, LANES
+from fxsim.kernels._vectors import KINDS, LANES, Kind
 from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
 from fxsim.sim.base import INT32, Border, Native, address
@@ -73,12 +73,12 @@ class Sums:
         """Of an input; negative if it has a sign."""
         return self.dtype.itemsize * 8 * (-1 if self.dtype.kind == "i" else 1)
 
-    def first(self, group: int, weights: Array) -> tuple[Array, int, int]:
+    def first(self, kind: Kind, weights: Array) -> tuple[Array, int, int]:
         """``(what sums start from, what is taken off an input, the word's value of padding)``."""
         bias = self.bias.astype(np.int64)
-        if group < 4:
+        if kind.group < 4:
             return bias.astype(np.int32), self.x_zero, 0
-        lifted = self.x_zero + (128 if self.dtype == np.int8 else 0)
+        lifted = self.x_zero + (int(self.dtype == np.int8) - int(kind.signed)) * 128
         return (bias - lifted * weights.sum(axis=0, dtype=np.int64)).astype(np.int32), 0, lifted
 
 
@@ -290,7 +290,7 @@ def _dense(sums: Sums, rescale: Rescale, out: np.dtype[Any], code: int) -> Nativ
     full = np.zeros((len(taps), steps * group, panels * width), _elements(group))
     full[:, :inner, : g.out_c] = weight
     words = full.reshape(len(taps), steps, group, panels, width).transpose(3, 0, 1, 4, 2)
-    first, zero, padding = sums.first(group, sums.weight.reshape(-1, g.out_c))
+    first, zero, padding = sums.first(kind, sums.weight.reshape(-1, g.out_c))
     size = panels * width
     at = np.concatenate([at, np.full(-len(at) % rows, at[-1])])
     held = [_aligned(words), at, offsets, _repeat(first, 0, size)]
@@ -335,7 +335,7 @@ def _apart(sums: Sums, rescale: Rescale, out: np.dtype[Any], code: int) -> Nativ
     full = np.zeros((g.kernel_h, words * group, size), _elements(group))
     full[:, : g.kernel_w, :pitch] = np.tile(taps, (1, 1, pitch // c))
     packed_words = full.reshape(g.kernel_h, words, group, blocks, LANES).transpose(3, 0, 1, 4, 2)
-    first, zero, padding = sums.first(group, taps.reshape(-1, c))
+    first, zero, padding = sums.first(kind, taps.reshape(-1, c))
     span, out_h, out_w = (g.kernel_h - 1) * g.dilation_h + 1, g.out_h, g.out_w
     whole = (out_h - 1 + span) * out_w * c * 4
     if words == g.stride_h == g.batch == 1 and whole <= WHOLE:  # all lines at once: the image is one line of pixels

@@ -282,7 +282,7 @@ def run(
             number = max(1, min(threads or _cores(), int(left / THREAD_PAYS_S))) if plan.stateless else 1
             turns = TURNS * number if number > 1 else 1
             span = max(1, min(MOST_AT_ONCE, (batch.count - begin) // turns))
-            turn, failed = count(begin, span), []
+            turn, failed = count(begin, span), list[bool]()
 
             def work(ws: Workspace) -> None:
                 try:
