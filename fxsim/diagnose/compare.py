@@ -1,19 +1,19 @@
 """Holds a simulation against a dump, tensor by tensor and bit by bit."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fxsim.diagnose.dumps import Dump, load, source_of
 from fxsim.diagnose.matching import reused
-from fxsim.diagnose.measures import Row, row
+from fxsim.diagnose.measures import Row, difference, differs, row
 from fxsim.errors import DumpError, FxsimError
 from fxsim.files import atomic_write
-from fxsim.model.graph import Graph
+from fxsim.model.graph import Graph, Tensor
 from fxsim.model.qtype import Array
 from fxsim.sim.plan import Plan
 from fxsim.sim.trace import Trace, computed
@@ -51,6 +51,27 @@ class Divergence:
         )
 
 
+class Maps(Mapping[int, Array]):
+    """Tensor that differs -> in how many inferences each of its elements does."""
+
+    def __init__(self, tensors: Sequence[Tensor], pairs: Mapping[int, tuple[Array, Array]]) -> None:
+        """Counts nothing yet; ``pairs`` are the simulation's and the device's values."""
+        self._tensors, self._pairs = tensors, pairs
+
+    def __getitem__(self, tensor: int) -> Array:
+        """The counts, in the tensor's shape."""
+        counts: Array = differs(*self._pairs[tensor]).reshape(-1, *self._tensors[tensor].shape).sum(axis=0)
+        return counts
+
+    def __iter__(self) -> Iterator[int]:
+        """The tensors."""
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        """How many tensors differ."""
+        return len(self._pairs)
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """The result of :func:`compare`."""
@@ -63,8 +84,8 @@ class Comparison:
     mode: Mode = "entire"
     notes: tuple[str, ...] = ()
     """how the dump was read, and causes that are none of arithmetic: reused memory, runs that differ"""
-    maps: dict[int, Array] = field(default_factory=dict, repr=False)
-    """tensor that differs -> in how many inferences each of its elements does"""
+    maps: Mapping[int, Array] = field(default_factory=dict, repr=False)
+    """tensor that differs -> in how many inferences each of its elements does; counted when asked for"""
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -125,27 +146,41 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
         for i in _unsteady(theirs, load(trace, again).arrays):
             notes.append(f"tensor {i} {graph.tensors[i].name!r} differs between two runs: left out")
             del theirs[i]
-    made = {i: (n.index, n.op) for n in graph.nodes for i in n.outputs if graph.tensors[i].qtype.kind != "resource"}
-    ours = single(trace, theirs) if mode == "single" else trace.tensors(theirs)
+    made = _made(graph)
+    ours = single(trace, theirs) if mode == "single" else {i: matched.ours[i] for i in theirs}
     if mode == "single" and not ours:
         raise DumpError(f"{source}: holds no layer's inputs together with its outputs; mode 'single' needs both")
-    rows, first, maps = [], None, {}
-    for i in sorted(ours, key=lambda i: (made.get(i, (-1, ""))[0], i)):
-        layer, op = made.get(i, (-1, ""))
-        r = row(graph.tensors[i], layer, op, ours[i], theirs[i])
+    rows, first, apart = [], None, {}
+    for i in sorted(ours, key=made.__getitem__):
+        layer, _, op = made[i]
+        mine, other = ours[i], theirs[i]
+        found = matched.differences[i] if mode == "entire" else difference(mine, other)
+        r = row(graph.tensors[i], layer, op, mine, other, found)
         rows.append(r)
-        if r.mismatches:
-            shape = graph.tensors[i].shape
-            maps[i] = (ours[i] != theirs[i]).reshape(-1, *shape).sum(axis=0)
+        if found is None:
+            continue
+        apart[i] = mine, other
         if first is None and r.first_index is not None:
-            got, expected = ours[i][r.first_index].item(), theirs[i][r.first_index].item()
+            got, expected = mine[r.first_index].item(), other[r.first_index].item()
             first = Divergence(layer, op, i, r.name, r.first_index, got, expected, r.mismatches, r.elements)
     wrong = [r.tensor for r in rows if r.exact < 0.5]
     if wrong and mode == "entire":
         notes += reused(graph, theirs, trace.tensors(computed(graph)), wrong)
-    return Comparison(
-        tuple(rows), first, trace.plan.numerics.name, tuple(i for i in made if i not in ours), mode, tuple(notes), maps
-    )
+    left_out = tuple(i for i, (layer, _, _) in made.items() if layer >= 0 and i not in ours)
+    name = trace.plan.numerics.name
+    return Comparison(tuple(rows), first, name, left_out, mode, tuple(notes), Maps(graph.tensors, apart))
+
+
+def _made(graph: Graph) -> dict[int, tuple[int, int, str]]:
+    """Tensor -> the layer that makes it (-1: none does), itself, and the layer's op; kept with the graph."""
+    found: Any = graph.derived.get("made by")
+    if found is None:
+        found = {t.index: (-1, t.index, "") for t in graph.tensors}
+        found |= {i: (n.index, i, n.op) for n in graph.nodes for i in n.outputs}
+        found = {i: of for i, of in found.items() if graph.tensors[i].qtype.kind != "resource"}
+        graph.derived["made by"] = found
+    made: dict[int, tuple[int, int, str]] = found
+    return made
 
 
 def _unsteady(first: Mapping[int, Array], second: Mapping[int, Array]) -> list[int]:
@@ -157,7 +192,7 @@ def single(trace: Trace, theirs: Mapping[int, Array]) -> dict[int, Array]:
     graph, plan, count = trace.graph, trace.plan, trace.batch.count
     if not isinstance(plan, Plan):
         raise FxsimError(f"compare: mode 'single' needs an engine's arithmetic; got {plan.numerics.name!r}")
-    workspace = plan.workspace()
+    workspace = plan.workspace(program=False)
     views = {alias: source for alias, source in plan.views.items() if alias in theirs and source in theirs}
     result = {i: theirs[source].reshape(theirs[i].shape) for i, source in views.items()}
     given: dict[int, Array] = {}

@@ -22,6 +22,7 @@ from fxsim.diagnose.explain_sums import Member, Outcome
 from fxsim.diagnose.explain_ways import Ways
 from fxsim.diagnose.explain_words import network_words, shared, verdict
 from fxsim.diagnose.matching import reused
+from fxsim.diagnose.measures import differs
 from fxsim.diagnose.quirks import tell
 from fxsim.diagnose.separate import Separation
 from fxsim.errors import DumpError, FxsimError
@@ -345,12 +346,6 @@ def search(case: Case, users: OpNumerics) -> Outcome:
     if layer_of(case.bound(users)) is not None and case.graph.tensors[case.node.outputs[0]].qtype.kind == "int":
         return explain_sums.Search(case, users, bases).run()
     return explain_ops.search(case, users, bases)
-
-
-def differs(a: Array, b: Array) -> Array:
-    """Where two arrays differ; NaN equals NaN."""
-    apart: Array = a != b
-    return apart & ~(np.isnan(a) & np.isnan(b)) if a.dtype.kind == "f" else apart
 
 
 def _network(graph: Graph, users: NumericsProfile, seen: Seen, findings: Sequence[Finding]) -> tuple[str, ...]:

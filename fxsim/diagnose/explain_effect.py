@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fxsim.diagnose.measures import lsb
+from fxsim.diagnose.measures import difference
 from fxsim.errors import FxsimError
 from fxsim.model.graph import Graph
 from fxsim.model.qtype import Array
@@ -86,8 +86,9 @@ def _values(plan: Plan, batch: Batch) -> dict[int, Array]:
 
 def _effect(plan: Plan, count: int, usual: dict[int, Array], changed: dict[int, Array], of: Sequence[int]) -> Effect:
     graph = plan.graph
-    apart = {i: np.abs(lsb(usual[i], changed[i])) for i in usual}
-    most = {i: int(d.max(initial=0)) for i, d in apart.items()}
+    apart = {i: difference(usual[i], changed[i]) for i in usual}
+    most = {i: 0 if d is None else d.greatest for i, d in apart.items()}
+    wrong = {i: 0 if d is None else d.mismatches for i, d in apart.items()}
     here = [i for s in plan.steps if s.node.index in of for i in s.outputs]
     grows, ops = [], {s.node.index: s.node.op for s in plan.steps}
     for s in plan.steps:
@@ -98,7 +99,7 @@ def _effect(plan: Plan, count: int, usual: dict[int, Array], changed: dict[int, 
     tops = [v.reshape(count, -1).argmax(axis=1) for v in first]
     return Effect(
         of[0] if len(of) == 1 else -1, ops[of[0]] if len(of) == 1 else "all",
-        sum(int(np.count_nonzero(apart[i])) for i in here), max(most[i] for i in here),
-        sum(int(np.count_nonzero(apart[i])) for i in graph.outputs), max(most[i] for i in graph.outputs),
+        sum(wrong[i] for i in here), max(most[i] for i in here),
+        sum(wrong[i] for i in graph.outputs), max(most[i] for i in graph.outputs),
         int(np.count_nonzero(tops[0] != tops[1])), count, tuple(grows),
     )  # fmt: skip

@@ -33,7 +33,7 @@ class Seen:
 
 def rerun(plan: Plan, seen: Seen) -> dict[int, Array]:
     """What each layer makes of the device's own inputs, ``(inferences, *shape)`` of every tensor that the dump holds too."""
-    graph, ws = plan.graph, plan.workspace()
+    graph, ws = plan.graph, plan.workspace(program=False)
     wanted = [i for s in plan.steps for i in s.outputs if i in seen.tensors]
     made = {i: np.empty((seen.batch.count, *graph.tensors[i].shape), graph.tensors[i].qtype.dtype) for i in wanted}
     made |= {i: seen.tensors[i] for i in plan.views if i in seen.tensors}  # moves no value

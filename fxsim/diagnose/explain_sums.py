@@ -15,17 +15,18 @@ import numpy as np
 from fxsim.arith.overflow import highest, lowest
 from fxsim.diagnose import quirks
 from fxsim.diagnose.cases import Case
+from fxsim.diagnose.explain_fits import Fits, Sums
 from fxsim.diagnose.explain_ways import Way, Ways, alike_together
 from fxsim.diagnose.windows import reached, rises, sampled
 from fxsim.model.qtype import Array
 from fxsim.numerics import OpNumerics
 from fxsim.sim.layer import Layer
-from fxsim.sim.rescale import Parts, parts
+from fxsim.sim.rescale import parts
 
 SAMPLE = 4096
 """elements on which every candidate is tried first"""
-FIRST = 512
-"""elements of them that come first"""
+CACHED = 1 << 14
+"""elements at a time whose parts the cache holds"""
 POSITIONS = 96
 """output positions that they come from, at most"""
 NEAR = 3
@@ -62,22 +63,6 @@ def ordered(members: list[Member], users: OpNumerics) -> list[Member]:
 
 
 @dataclass(slots=True, eq=False)
-class Sums:
-    """A way to sum, and its accumulators on the sample. ``same`` holds what is proved to sum alike."""
-
-    settings: OpNumerics
-    layer: Layer
-    acc: Array
-    rises: bool
-    quirks: int
-    same: set[Any]
-    alike: tuple[Any, ...]
-    """see :func:`fxsim.diagnose.windows.summing`"""
-    axis: int = -1
-    """of the one quirk, among those of :data:`fxsim.diagnose.quirks.SUMS`"""
-
-
-@dataclass(slots=True, eq=False)
 class Search:
     """A search on one layer. ``users`` is the arithmetic of the user's own simulation, ``bases`` what others have."""
 
@@ -88,10 +73,8 @@ class Search:
     at: Array = field(init=False)
     """the sample's positions: inference, batch, row, column"""
     out: Array = field(init=False)
-    flat: Array = field(init=False)
     rows: list[Array] = field(init=False)
-    _parts: dict[Any, Parts | None] = field(default_factory=dict)
-    _bare: Any = None
+    fits: Fits = field(init=False)
 
     def __post_init__(self) -> None:
         """Draws the sample: where the user's simulation is wrong, at the borders, and anywhere."""
@@ -102,7 +85,8 @@ class Search:
         self.out = np.stack([self.rows[i][j, k, m] for i, j, k, m in self.at]).astype(np.int64)
         _, b, y, x = self.at.T
         g = layer.geometry
-        self.flat = (((b * g.out_h) + y) * g.out_w + x) * g.out_c
+        flat = (((b * g.out_h) + y) * g.out_w + x) * g.out_c
+        self.fits = Fits(self.ways, self.out, flat)
 
     def _drawn(self, layer: Layer) -> Array:
         g = layer.geometry
@@ -125,25 +109,13 @@ class Search:
         acc = sampled(self.case, layer, self.at)
         return Sums(settings, layer, acc, rises(acc, self.out), count, {_key(settings)}, self.ways.summing(layer))
 
-    def _made(self, way: Way, sums: Sums) -> Array:
-        return self._part(way, sums, len(self.out))
-
-    def _part(self, way: Way, sums: Sums, rows: int) -> Array:
-        """The outputs of the sample's first ``rows``, where the user's simulation misses most."""
-        if self._bare is not sums.acc:
-            self._parts, self._bare = {}, sums.acc
-        key = rows, way.product
-        if key not in self._parts:
-            self._parts[key] = parts(way.scheme, sums.acc[:rows], way.scales)
-        size = sums.layer.geometry.outputs
-        return way.outputs(sums.acc[:rows], self.flat[:rows], self._parts[key], sums.layer, size)
-
     def run(self) -> Outcome:
         """All arithmetics of the catalogue that reproduce the layer."""
         sums = self._all_sums()
         nearest = self._ranked(sums)
-        ways = self._all_ways([s for _, s in nearest])
-        found = [m for group in _groups(sums) for m in self._fitting(group, ways)]
+        groups = _groups(sums)
+        ways = self._all_ways([s for _, s in nearest], [g[0] for g in groups if min(s.quirks for s in g) == 0])
+        found = [m for group in groups for m in self._fitting(group, ways)]
         seconds = self._second(sums, {m.behaviour[0] for m in found})
         bare = [w for w in ways if not w[2]]
         found += [m for group in _groups(seconds) for m in self._fitting(group, bare)]
@@ -209,19 +181,31 @@ class Search:
             of = next((s for s in sums if _key(settings) in s.same), None)
             way = self.ways.of(settings)
             if of is not None and way is not None:
-                rows.append((int(np.count_nonzero(self._made(way, of) != self.out)), settings))
+                rows.append((int(np.count_nonzero(self.fits.made(way, of) != self.out)), settings))
         return sorted(rows, key=lambda r: r[0])
 
-    def _all_ways(self, bases: list[OpNumerics]) -> list[tuple[Way, OpNumerics, int]]:
-        """Every distinct requantization with the fewest quirks that make it; the bases' own all of them."""
-        own, others = [], {}
+    def _all_ways(self, bases: list[OpNumerics], plain: list[Sums]) -> list[tuple[Way, OpNumerics, int]]:
+        """Every distinct requantization with the fewest quirks that make it; the bases' own all of them.
+
+        With two quirks only what fits one of the sums ``plain``, which have none.
+        """
+        own: list[tuple[Way, OpNumerics, int]] = []
+        others: dict[Any, tuple[Way, OpNumerics, int]] = {}
+        seen = set()
         for settings, count in _candidates(bases):
+            if count and settings.variant not in quirks.OVERRULING:  # which depend on all settings
+                alike = settings.requantize, settings.variant
+                if alike in seen:
+                    continue
+                seen.add(alike)
+                if count == 2 and all(self.fits.refuted(settings, of) for of in plain):
+                    continue
             way = self.ways.of(settings)
             if way is None:
                 continue
             if count == 0:
                 own.append((way, settings, 0))
-            elif way.key not in others:
+            elif way.key not in others and (count == 1 or any(self.fits.holds(way, of) for of in plain)):
                 others[way.key] = way, settings, count
         known = {way.key for way, _, _ in own}
         return own + [row for key, row in others.items() if key not in known]
@@ -229,18 +213,8 @@ class Search:
     def _fitting(self, group: list[Sums], ways: list[tuple[Way, OpNumerics, int]]) -> Iterator[Member]:
         """Members whose outputs are right on the sample; all of ``group`` have the same accumulators there."""
         first, least = group[0], min(s.quirks for s in group)
-        fits: dict[Any, bool] = {}
-        if not first.rises:
-            ways = [w for w in ways if w[0].wraps or w[0].over_elements]
-        few = max(1, FIRST // self.out.shape[1])
         for way, settings, count in ways:
-            if count + least > 2:
-                continue
-            if way.key not in fits:
-                fits[way.key] = np.array_equal(self._part(way, first, few), self.out[:few]) and np.array_equal(
-                    self._made(way, first), self.out
-                )
-            if not fits[way.key]:
+            if count + least > 2 or not self.fits.holds(way, first):
                 continue
             for sums in group:
                 own = _key(settings) in sums.same
@@ -263,15 +237,20 @@ class Search:
                 span = span or reached(usual.layer, self.case)
                 own = plain if _untouched(of, usual, span) else self._whole(of)
                 accs = plain if all(map(np.array_equal, own, plain)) else own
-            memo: dict[Any, Any] = {}
-            for member in alike_together(members, lambda m: m.behaviour[1][2]):
+            named = None if accs is plain else id(of)
+            products: dict[Any, dict[Any, Way]] = {}
+            for member in members:
                 way = ways[member.behaviour[1]]
                 assert way is not None
-                key = (None if accs is plain else id(of)), way.key
-                if key not in right:
-                    right[key], halves = self._right(way, of.layer, accs, memo)
-                    ties = ties or halves
-                if right[key]:
+                if (named, way.key) not in right:
+                    products.setdefault(way.product, {})[way.key] = way
+            for alike in products.values():
+                held, halves = self._right(alike, of.layer, accs)
+                right |= {(named, key): key in held for key in alike}
+                ties = ties or halves
+            for member in alike_together(members, lambda m: m.behaviour[1][2]):
+                way = ways[member.behaviour[1]]
+                if way is not None and right[named, way.key]:
                     old = kept.get(member.behaviour)
                     names = tuple(dict.fromkeys((*(old.profiles if old else ()), *member.profiles)))
                     best = member if old is None or member.quirks < old.quirks else old
@@ -282,19 +261,25 @@ class Search:
         """The accumulators of all elements, an array an inference."""
         return [of.layer.accumulate(given[of.layer.position]) for given in self.case.inputs]
 
-    def _right(self, way: Way, layer: Layer, accs: list[Array], memo: dict[Any, Any]) -> tuple[bool, int]:
-        """Whether all elements come out, and how many are ties. ``memo`` holds what the last product made."""
-        ties, size = 0, layer.geometry.outputs
-        for n, (acc, theirs) in enumerate(zip(accs, self.rows, strict=True)):
+    def _right(
+        self, alike: dict[Any, Way], layer: Layer, accs: list[Array], at_once: int = CACHED
+    ) -> tuple[set[Any], int]:
+        """Which ways of one product make all elements, by key; and how many elements are ties, if one does."""
+        left, ties, size = dict(alike), 0, layer.geometry.outputs
+        way = next(iter(left.values()))
+        for acc, theirs in zip(accs, self.rows, strict=True):
             rows = acc.reshape(-1, acc.shape[-1])
-            if memo.get(n, (None,))[0] != way.product:
-                memo[n] = way.product, parts(way.scheme, rows, way.scales)
-            seen = memo[n][1]
-            made = way.outputs(rows, np.arange(len(rows)) * rows.shape[1], seen, layer, size)
-            if not np.array_equal(made, theirs.reshape(made.shape)):
-                return False, 0
-            ties += 0 if seen is None else int(np.count_nonzero(seen[2]))
-        return True, ties
+            wanted, step = theirs.reshape(rows.shape), max(1, at_once // rows.shape[1])
+            for start in range(0, len(rows), step):
+                some, made = rows[start : start + step], wanted[start : start + step]
+                seen, flat = parts(way.scheme, some, way.scales), np.arange(start, start + len(some)) * rows.shape[1]
+                if seen is None and step < len(rows):  # what a kernel alone knows, it knows of all elements
+                    return self._right(alike, layer, accs, rows.size)
+                left = {k: w for k, w in left.items() if np.array_equal(w.outputs(some, flat, seen, layer, size), made)}
+                if not left:
+                    return set(), 0
+                ties += 0 if seen is None else int(np.count_nonzero(seen[2]))
+        return set(left), ties
 
 
 def _candidates(bases: list[OpNumerics]) -> Iterator[tuple[OpNumerics, int]]:

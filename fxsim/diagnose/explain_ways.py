@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
+from fxsim.arith.overflow import wrap
 from fxsim.diagnose import quirks
 from fxsim.diagnose.bounds import summing
 from fxsim.diagnose.cases import Case, layer_of
@@ -15,7 +16,7 @@ from fxsim.model.qtype import Array
 from fxsim.numerics import OpNumerics
 from fxsim.sim.base import INT32, Scales, scales_of, scheme_of
 from fxsim.sim.layer import Layer
-from fxsim.sim.rescale import OWN_ROUNDING, Parts, parts, rounded
+from fxsim.sim.rescale import OWN_ROUNDING, Parts, part, parts, rounded
 
 T = TypeVar("T")
 
@@ -73,6 +74,25 @@ class Way:
         seen = parts(self.scheme, acc, self.scales)
         return self.outputs(acc, np.zeros(len(acc), np.int64), seen, layer, 0)
 
+    def one(self, acc: int, channel: int, first: int, layer: Layer) -> int | None:
+        """The output of one accumulator, as :meth:`outputs` has it; None where a kernel alone knows.
+
+        The row that it lies in begins with element ``first`` of the output.
+        """
+        seen = part(self.scheme, acc, self.scales, channel)
+        if seen is None:
+            return None
+        rule = self.rounding
+        if self.lanes:
+            over, place = layer.geometry.out_c, channel
+            if self.over_elements:
+                over, place = layer.geometry.outputs, channel + first
+            rule = self.tail if place >= over - over % self.lanes else rule
+        made = int(rounded(seen, rule, self.zero, before=self.before))
+        if self.wraps:
+            return int(np.int64(made).astype(self.dtype))
+        return min(max(made, self.clamp[0]), self.clamp[1])
+
     @property
     def tail_way(self) -> "Way":
         """How what lies beyond the last full block is requantized."""
@@ -121,7 +141,9 @@ class Ways:
     _clamps: dict[str, tuple[int, int]] = field(default_factory=dict)
     _layers: dict[OpNumerics, Layer | None] = field(default_factory=dict)
     _alike: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    _limits: set[tuple[int, int]] = field(default_factory=set)
     zero: int = field(init=False)
+    dtype: np.dtype[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         """Prepares the layer as its op is defined."""
@@ -131,6 +153,7 @@ class Ways:
         if layer is None:
             raise FxsimError(f"layer {self.case.node.index} {self.case.node.op} cannot be prepared")
         self.layer, self.zero = layer, layer.zero
+        self.dtype = self.case.outputs[0][0].dtype if self.case.outputs else self.case.empty()[0].dtype
 
     def layer_for(self, settings: OpNumerics) -> Layer | None:
         """The layer that sums as ``settings`` say; how it requantizes is not settled."""
@@ -148,15 +171,35 @@ class Ways:
             self._layers[settings] = layer_of(self.case.bound(settings))
         return self._layers[settings]
 
-    def _scaled(self, settings: OpNumerics) -> Scales | None:
+    def scales(self, settings: OpNumerics, channel: int = -1) -> Scales | None:
+        """The scales that ``settings`` have, or that of one channel, as the first; None if they have none."""
         r, bits = settings.requantize, self.layer.accumulator.bits
-        key = quirks.scale_key(r), bits > 32
+        numerators, denominator = self.layer.factors
+        if channel >= 0 and len(numerators) > 1:
+            numerators = 2 * numerators[channel : channel + 1]  # still more than one, which choose the chain
+        form: tuple[Any, ...] = (r.scheme,)
+        if not r.scheme.startswith("float"):  # all others have the same multipliers
+            form = r.multiplier_bits, r.multiplier_rounding, r.max_exponent
+        key = form, r.chain, r.chain_per_channel, bits > 32, channel if len(numerators) > 1 else -1
         if key not in self._scales:
             try:
-                self._scales[key] = scales_of(r, *self.layer.factors, self.layer.geometry.out_c, bits)
+                self._scales[key] = scales_of(r, numerators, denominator, self.layer.geometry.out_c, bits)
             except FxsimError:
                 self._scales[key] = None
         return self._scales[key]
+
+    def makes(self, floor: int) -> set[int]:
+        """Every output that some rounding, zero point and limit make of a product that lies above ``floor``."""
+        if not self._limits:
+            r = self.users.requantize
+            for bound in ("rounded", "summed"):
+                for limit in ("activation", "type", "narrow", "wrap"):
+                    told = msgspec.structs.replace(r, bound=bound, limit=limit)
+                    self._limits.add(self._clamp(msgspec.structs.replace(self.users, requantize=told)))
+        made = {floor + up + zero for up in (0, 1) for zero in (0, self.zero)}
+        bits = 8 * self.dtype.itemsize
+        wrapped = {wrap(v, bits) if self.dtype.kind == "i" else v % (1 << bits) for v in made}
+        return wrapped.union(min(max(v, low), high) for v in made for low, high in self._limits if (low, high) != INT32)
 
     def _clamp(self, settings: OpNumerics) -> tuple[int, int]:
         r, out = settings.requantize, self.case.graph.tensors[self.case.node.outputs[0]].qtype
@@ -172,7 +215,7 @@ class Ways:
         """How ``settings`` requantize; None if this layer cannot be requantized so."""
         r, bits = settings.requantize, self.layer.accumulator.bits
         scheme, rounding = scheme_of(r, bits)
-        scales = self._scaled(settings)
+        scales = self.scales(settings)
         if settings.variant in quirks.OVERRULING:
             told = self.layer_with(settings)
             if told is None:
@@ -188,9 +231,10 @@ class Ways:
             rounding, lanes = (r.tail if over < lanes else rounding), 0
         floats = scheme.startswith("float")
         form = (
-            (scales.real.dtype.name, scales.real.tobytes()) if floats else (scales.q.tobytes(), scales.shift.tobytes())
+            (scales.real.dtype.char, scales.real.tobytes()) if floats else (scales.q.tobytes(), scales.shift.tobytes())
         )
         rule = "" if scheme in OWN_ROUNDING else rounding
         key = (scheme, rule, form, zero, before, clamp, (lanes, r.tail, r.lanes_over) if lanes else ())
-        dtype = self.case.outputs[0][0].dtype if self.case.outputs else self.case.empty()[0].dtype
-        return Way(key, scheme, rounding, scales, zero, before, clamp, dtype, lanes, r.tail, r.lanes_over == "elements")
+        return Way(
+            key, scheme, rounding, scales, zero, before, clamp, self.dtype, lanes, r.tail, r.lanes_over == "elements"
+        )

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fxsim.diagnose.formats.base import Entry
+from fxsim.diagnose.measures import Difference, difference
 from fxsim.errors import DumpError, listed
+from fxsim.kernels.differences import mostly_equal
 from fxsim.model.graph import Graph, Tensor
 from fxsim.model.qtype import Array
 
@@ -32,6 +34,10 @@ class Matched:
     arrays: dict[int, Array]
     notes: tuple[str, ...]
     """every choice that was made, and what was left out"""
+    ours: Mapping[int, Array]
+    """the simulation's values"""
+    differences: dict[int, Difference | None]
+    """how the dump's values differ from them"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +47,10 @@ class Reading:
     values: Array
     how: str
     """empty for the plain way"""
+
+
+PLAIN = Reading(np.empty(0), "")
+"""stands for what needs no reading"""
 
 
 def match(graph: Graph, entries: Sequence[Entry], simulated: Mapping[int, Array], source: str) -> Matched:
@@ -57,6 +67,7 @@ def match(graph: Graph, entries: Sequence[Entry], simulated: Mapping[int, Array]
             if two entries claim one tensor and differ.
     """
     found: dict[int, Array] = {}
+    apart: dict[int, Difference | None] = {}
     by: dict[int, str] = {}
     notes: list[str] = []
     for e in entries:
@@ -64,16 +75,16 @@ def match(graph: Graph, entries: Sequence[Entry], simulated: Mapping[int, Array]
         if index is None:
             notes.append(f"{e.place}: {said}")
             continue
-        reading = _read(graph.tensors[index], e, simulated[index], source)
-        told = [t for t in (said, reading.how) if t]
-        if told:
-            notes.append(f"{e.place}: tensor {index} {graph.tensors[index].name!r}, " + ", ".join(told))
-        if index in found and not np.array_equal(found[index], reading.values):
+        values, how, apart[index] = _read(graph.tensors[index], e, simulated[index], source)
+        if said or how:
+            told = ", ".join(t for t in (said, how) if t)
+            notes.append(f"{e.place}: tensor {index} {graph.tensors[index].name!r}, {told}")
+        if index in found and not np.array_equal(found[index], values):
             raise DumpError(f"{source}: {by[index]!r} and {e.place!r} both hold tensor {index}, and differ")
-        found[index], by[index] = reading.values, e.place
+        found[index], by[index] = values, e.place
     if not found:
         raise DumpError(f"{source}: holds no tensor of {graph.name}" + (f" ({notes[0]})" if notes else ""))
-    return Matched(found, tuple(notes))
+    return Matched(found, tuple(notes), simulated, apart)
 
 
 def plain_name(name: str) -> str:
@@ -83,6 +94,14 @@ def plain_name(name: str) -> str:
 
 def named(graph: Graph, name: str) -> tuple[int | None, str]:
     """The tensor that a name means, and what is to be said of it; None if there is none or there are several."""
+    known: Any = graph.derived.setdefault("named", {})
+    if name not in known:
+        known[name] = _named(graph, name)
+    found: tuple[int | None, str] = known[name]
+    return found
+
+
+def _named(graph: Graph, name: str) -> tuple[int | None, str]:
     same = [t.index for t in graph.tensors if t.name == name and not t.constant]
     if len(same) == 1:
         return same[0], ""
@@ -142,28 +161,56 @@ def agreement(t: Tensor, theirs: Array, ours: Array) -> float:
 
     A tensor of one value agrees with everything that is flat, so it says little: its share is halved.
     """
+    if not ours.size:
+        return 0.0
+    if t.qtype.kind == "int":
+        return _agreed(ours, difference(ours, theirs))
     with np.errstate(invalid="ignore"):  # floats read from swapped bytes may be any NaN
         mine, other = ours.astype(np.float64), theirs.astype(np.float64)
         spread = float(np.ptp(mine[np.isfinite(mine)])) if np.isfinite(mine).any() else 0.0
-        near = NEAR if t.qtype.kind == "int" else 1e-3 * spread
-        if t.qtype.kind == "int" and spread < 8 * NEAR:
-            near = 0
-        share = float(np.mean(np.abs(mine - other) <= near))
+        share = float(np.mean(np.abs(mine - other) <= 1e-3 * spread))
     return share if spread else share / 2
 
 
-def _read(t: Tensor, e: Entry, ours: Array, source: str) -> Reading:
-    """The plain reading, unless another agrees far better."""
-    plain, *others = _readings(t, e, ours, source)
-    share = 1.0 if np.array_equal(plain.values, ours) else agreement(t, plain.values, ours)
-    if not others or share > 1 - CLEARLY:  # none can agree far better
-        return Reading(plain.values, plain.how and f"read {plain.how}")
+def _agreed(ours: Array, apart: Difference | None) -> float:
+    """:func:`agreement` of integers."""
+    spread = int(ours.max()) - int(ours.min())
+    share = _share(apart, ours.size, NEAR if spread >= 8 * NEAR else 0)
+    return share if spread else share / 2
+
+
+def _share(apart: Difference | None, elements: int, steps: int) -> float:
+    """The share of elements that are at most so many steps apart."""
+    if apart is None:
+        return 1.0
+    return 1.0 - (apart.mismatches - (apart.within(steps) if steps else 0)) / elements
+
+
+def _read(t: Tensor, e: Entry, ours: Array, source: str) -> tuple[Array, str, Difference | None]:
+    """The plain reading, unless another agrees far better; what is to be said of it; how it differs from the simulation."""
+    plain = PLAIN if _as_it_stands(e, ours) else next(_readings(t, e, ours, source))
+    values = e.values if plain is PLAIN else plain.values
+    apart, said = difference(ours, values), plain.how and f"read {plain.how}"
+    if _share(apart, ours.size, 0) > 1 - CLEARLY:  # none can agree far better
+        return values, said, apart
+    share = _agreed(ours, apart) if t.qtype.kind == "int" else agreement(t, values, ours)
+    others = [] if share > 1 - CLEARLY else list(_readings(t, e, ours, source))[1:]
     shares = [agreement(t, r.values, ours) for r in others]
-    best = max(range(len(shares)), key=lambda i: (shares[i], -i))
-    if shares[best] >= max(LIKELY, share + CLEARLY):
-        said = f"read {others[best].how}: {shares[best]:.1%} agree, {share:.1%} as it stands"
-        return Reading(others[best].values, said)
-    return Reading(plain.values, plain.how and f"read {plain.how}")
+    best = max(range(len(shares)), key=lambda i: (shares[i], -i), default=0)
+    if not others or shares[best] < max(LIKELY, share + CLEARLY):
+        return values, said, apart
+    other = others[best]
+    return (
+        other.values,
+        f"read {other.how}: {shares[best]:.1%} agree, {share:.1%} as it stands",
+        difference(ours, other.values),
+    )
+
+
+def _as_it_stands(e: Entry, ours: Array) -> bool:
+    """True if the entry's values are integers in the tensor's type and shape."""
+    v = e.values
+    return not e.raw and v.shape == ours.shape and v.dtype == ours.dtype and v.dtype.kind in "iub"
 
 
 def _readings(t: Tensor, e: Entry, ours: Array, source: str) -> Iterator[Reading]:
@@ -279,14 +326,13 @@ def _laid(v: Array, shape: tuple[int, ...], where: str) -> Iterator[tuple[Array,
 def reused(graph: Graph, theirs: Mapping[int, Array], ours: Mapping[int, Array], wrong: Iterable[int]) -> list[str]:
     """Tensors whose memory held another tensor's values when it was dumped."""
     said = []
-    others = {j: _raw(v) for j, v in ours.items() if not graph.tensors[j].constant and v.size}
+    others = [(j, _raw(v)) for j, v in ours.items() if not graph.tensors[j].constant and v.size]
+    alike = mostly_equal()
     for i in wrong:
         mine = _raw(theirs[i])
-        for j, other in others.items():
+        for j, other in others:
             n = min(len(mine), len(other))
-            if i == j or n < 16:
-                continue
-            if np.count_nonzero(mine[:n] == other[:n]) > 0.99 * n and np.ptp(other[:n]):
+            if i != j and n >= 16 and alike(mine[:n], other[:n], 0.99 * n) and np.ptp(other[:n]):
                 said.append(
                     f"tensor {i} {graph.tensors[i].name!r} holds the values of tensor {j} {graph.tensors[j].name!r}: "
                     "its memory was used again before it was dumped (keep all tensors, or dump after each layer)"

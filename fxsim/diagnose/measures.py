@@ -1,17 +1,27 @@
 """How two arrays differ: counts in LSB, where the differences sit, and the measures that other tools print."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
+from fxsim.kernels import differences as compiled
+from fxsim.kernels.differences import NEAR
 from fxsim.model.graph import Tensor
-from fxsim.model.qtype import Array
+from fxsim.model.qtype import Array, Shape
 from fxsim.nearness import cosine, sqnr_db
 
 LANES = (4, 8, 16, 32, 64)
 """vector widths after whose tails and positions differences are searched"""
+LISTED = 8
+"""channels or lanes that are told one by one"""
+COMPILED = "bBh"
+"""numpy's codes of the types that are compared as they are: int8, uint8, int16; all others as int64"""
+WORD = np.iinfo(np.int64)
+NONE: Array = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,33 +55,130 @@ class Row:
     """root mean square of the difference of the real values"""
 
 
-def row(t: Tensor, layer: int, op: str, mine: Array, other: Array) -> Row:
-    """The row of tensor ``t``, whose arrays have one shape and type."""
-    difference = lsb(mine, other)
-    flat = difference.reshape(-1)
-    wrong = np.flatnonzero(flat)
-    values, counts = np.unique(flat[wrong], return_counts=True)
-    n = flat.size
-    near = (1.0, float("inf"), 0.0)  # of equal tensors
-    if wrong.size:
-        a, b = _reals(t, mine), _reals(t, other)
-        near = (cosine(a, b), sqnr_db(a, b), float(np.sqrt(np.mean((a - b) ** 2))))
+@dataclass(slots=True, eq=False)
+class Difference:
+    """How one array differs from another of its shape and type: the other less it, in LSB (units in the last place)."""
+
+    elements: int
+    shape: Shape
+    first: int
+    """index of the first differing element in C order, in the array made flat"""
+    histogram: dict[int, int]
+    """difference -> elements, zero left out"""
+    told: list[int]
+    """the figures of :mod:`fxsim.kernels.differences`"""
+    seen: npt.NDArray[np.uint8]
+    """flags of the channels that differ, as long as few do"""
+    summed: bool
+    """True if ``told`` holds the sums"""
+
+    @property
+    def mismatches(self) -> int:
+        """Elements that differ."""
+        return self.told[compiled.MISMATCHES]
+
+    @property
+    def greatest(self) -> int:
+        """The greatest absolute difference."""
+        return max(self.told[compiled.MOST], -self.told[compiled.LEAST])
+
+    @property
+    def apart(self) -> int:
+        """The sum of all differences."""
+        return self.told[compiled.APART] if self.summed else sum(by * n for by, n in self.histogram.items())
+
+    @property
+    def index(self) -> tuple[int, ...]:
+        """Of the first differing element."""
+        found, rest = [], self.first
+        for size in self.shape[:0:-1]:
+            rest, at = divmod(rest, size)
+            found.append(at)
+        return (rest, *reversed(found)) if self.shape else ()
+
+    def within(self, steps: int) -> int:
+        """Differing elements that are off by so many steps at most."""
+        return sum(self.histogram.get(by, 0) for by in range(-steps, steps + 1))
+
+
+def difference(mine: Array, other: Array) -> Difference | None:
+    """``other - mine`` of two arrays of one shape and type, by one pass over both; None if they are equal. NaN equals NaN."""
+    a, b = _words(mine), _words(other)
+    if mine.dtype.itemsize == 8:  # what is further apart than a word can say
+        b = np.clip(b, np.where(a > 0, a, 0) + WORD.min, np.where(a < 0, a, 0) + WORD.max)
+    first = compiled.first_difference()(a, b)
+    if first < 0:
+        return None
+    shape = mine.shape
+    channels, columns, rows = shape[-1] if shape else 1, 1, 1
+    if len(shape) > 2:
+        rows, columns = shape[-3], shape[-2]
+    told, seen = np.empty(compiled.FIGURES + 2 * NEAR + 1, np.int64), np.empty(channels, np.uint8)
+    far = np.empty(a.size, np.int64) if a.itemsize > 1 else NONE
+    compiled.differences()(a, b, first, rows, columns, channels, far, seen, told)
+    figures: list[int] = told[: compiled.FIGURES].tolist()
+    least, most, distant = figures[compiled.LEAST : compiled.FAR + 1]
+    start, middle = max(least, -NEAR), compiled.FIGURES + NEAR
+    counts = told[middle + start : max(0, middle + min(most, NEAR) + 1)].tolist()
+    histogram = {by: count for by, count in enumerate(counts, start) if count}
+    if distant:
+        values, times = np.unique(far[:distant], return_counts=True)
+        histogram = dict(sorted([*histogram.items(), *zip(values.tolist(), times.tolist(), strict=True)]))
+    return Difference(a.size, shape, first, histogram, figures, seen, a.dtype.char in COMPILED)
+
+
+def differs(a: Array, b: Array) -> Array:
+    """Where two arrays differ; NaN equals NaN."""
+    apart: Array = a != b
+    return apart & ~(np.isnan(a) & np.isnan(b)) if a.dtype.kind == "f" else apart
+
+
+def _words(x: Array) -> Array:
+    """The array flat, as the kernels take it: floats by their place among all floats of their type."""
+    if x.dtype.char not in COMPILED:
+        if x.dtype.kind == "b":
+            x = x.view(np.uint8)
+        else:
+            x = _places(x) if x.dtype.kind == "f" else x.astype(np.int64)
+    x = x.ravel()
+    return x if x.flags.writeable else x.copy()
+
+
+def _places(x: Array) -> npt.NDArray[np.int64]:
+    """Neighbouring floats are one apart; all NaN are one."""
+    kind = f"i{x.dtype.itemsize}"
+    bits = np.where(np.isnan(x), x.dtype.type(np.nan), x).view(kind).astype(np.int64)
+    return np.where(bits < 0, -(bits & np.iinfo(kind).max), bits)
+
+
+def row(t: Tensor, layer: int, op: str, mine: Array, other: Array, found: Difference | None) -> Row:
+    """The row of tensor ``t``; ``found`` is the :func:`difference` of its arrays."""
+    n = mine.size
+    if found is None:
+        return Row(layer, op, t.index, t.name, n, 0, 1.0, 0, 0.0, {}, None, "", 1.0, math.inf, 0.0)
+    wrong = found.mismatches
     return Row(
-        layer=layer,
-        op=op,
-        tensor=t.index,
-        name=t.name,
-        elements=n,
-        mismatches=int(wrong.size),
-        exact=1.0 - wrong.size / n if n else 1.0,
-        max_lsb=int(np.abs(values).max()) if wrong.size else 0,
-        bias_lsb=float(flat.mean()) if n else 0.0,
-        histogram={int(v): int(c) for v, c in zip(values, counts, strict=True)},
-        first_index=tuple(int(i) for i in np.unravel_index(wrong[0], difference.shape)) if wrong.size else None,
-        where="; ".join(places(difference)) if wrong.size else "",
-        cosine=near[0],
-        sqnr_db=near[1],
-        rmse=near[2],
+        layer, op, t.index, t.name, n, wrong, 1.0 - wrong / n, found.greatest, found.apart / n, found.histogram,
+        found.index, "; ".join(places(found)), *_nearness(t, mine, other, found),
+    )  # fmt: skip
+
+
+def _nearness(t: Tensor, mine: Array, other: Array, found: Difference) -> tuple[float, float, float]:
+    """Cosine, SQNR in decibel and root mean square difference of the real values, from exact sums where there are."""
+    if not found.summed or (t.quant is not None and not t.quant.per_tensor):
+        a, b = _reals(t, mine), _reals(t, other)
+        return cosine(a, b), sqnr_db(a, b), float(np.sqrt(np.mean((a - b) ** 2)))
+    scale, zero, n = 1.0, 0, mine.size
+    if t.quant is not None and t.qtype.kind == "int":
+        scale, zero = t.quant.scale[0], t.quant.zero_point[0]
+    told, noise = found.told, found.told[compiled.NOISE]
+    signal = told[compiled.SQUARES] + zero * (n * zero - 2 * told[compiled.SUM])  # of mine - zero
+    cross = told[compiled.PRODUCTS] - told[compiled.SQUARES] - zero * found.apart  # of (mine - zero) * (other - mine)
+    norms = signal * (signal + 2 * cross + noise)
+    return (
+        (signal + cross) / math.sqrt(norms) if norms else 0.0,
+        10 * math.log10(signal / noise) if signal else -math.inf,
+        scale * math.sqrt(noise / n),
     )
 
 
@@ -80,63 +187,59 @@ def _reals(t: Tensor, raw: Array) -> npt.NDArray[np.float64]:
     return np.where(np.isfinite(x), x, 0.0).reshape(-1)
 
 
-def lsb(mine: Array, other: Array) -> npt.NDArray[np.int64]:
-    """``other - mine`` in LSB: integers as they are, float32 by their place among all floats. NaN equals NaN."""
-    if mine.dtype.kind != "f":
-        return other.astype(np.int64) - mine.astype(np.int64)
-    return np.where(np.isnan(mine) & np.isnan(other), 0, _place(other) - _place(mine))
-
-
-def _place(x: Array) -> npt.NDArray[np.int64]:
-    bits = np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64)
-    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
-
-
-def places(difference: npt.NDArray[np.int64]) -> Iterator[str]:
+def places(found: Difference) -> Iterator[str]:
     """What is particular of where and by how much elements differ; each statement holds for every one of them."""
-    wrong = difference != 0
-    count, axes = int(wrong.sum()), difference.ndim
-    if count < 4:
+    if found.mismatches < 4:
         return
-    if np.all(difference[wrong] % 256 == 0):
+    told, shape = found.told, found.shape
+    if found.greatest >= 256 and all(by % 256 == 0 for by in found.histogram):
         yield "all by multiples of 256: a register wrapped, or bytes were lost"
-    elif np.all(difference[wrong] > 0):
+    elif told[compiled.LEAST] > 0:
         yield "all upward"
-    elif np.all(difference[wrong] < 0):
+    elif told[compiled.MOST] < 0:
         yield "all downward"
-    if axes >= 3:
-        yield from _edges(wrong)
-    channels = np.flatnonzero(wrong.reshape(-1, wrong.shape[-1]).any(axis=0)) if axes else np.array([0])
-    total = wrong.shape[-1] if axes else 1
-    if axes and len(channels) <= max(1, total // 4) and total > 1:
-        listed = ", ".join(map(str, channels[:8])) + (", ..." if len(channels) > 8 else "")
-        yield f"only in channel{'s' if len(channels) > 1 else ''} {listed} of {total}"
-    yield from _lanes(np.flatnonzero(wrong), wrong.size)
+    if told[compiled.PARTICULAR] and len(shape) > 2:
+        yield from _edges(shape, told)
+    total = shape[-1] if shape else 1
+    if told[compiled.PARTICULAR] and total > 1 and told[compiled.CHANNELS] <= max(1, total // 4):
+        channels = found.seen.nonzero()[0][: LISTED + 1].tolist()
+        yield f"only in channel{'s' if len(channels) > 1 else ''} {_list(channels)} of {total}"
+    yield from _lanes(found)
 
 
-def _edges(wrong: npt.NDArray[np.bool_]) -> Iterator[str]:
+def _edges(shape: Shape, told: list[int]) -> Iterator[str]:
     """Rows and columns of images: padding."""
-    rows, columns = (
-        np.flatnonzero(wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != axis))) for axis in (-3, -2)
-    )
-    height, width = wrong.shape[-3:-1]
-    for seen, size, what in ((rows, height, "row"), (columns, width, "column")):
-        if size > 2 and len(seen) == 1 and seen[0] in (0, size - 1):
-            yield f"only in the {'first' if seen[0] == 0 else 'last'} {what}"
-    inner = wrong[..., 1:-1, 1:-1, :]
-    if height > 2 and width > 2 and len(rows) > 1 and len(columns) > 1 and inner.size and not inner.any():
+    height, width = shape[-3:-1]
+    if told[compiled.INNER]:
+        return
+    top, bottom, left, right = told[compiled.TOP : compiled.RIGHT + 1]
+    for first, last, size, what in ((top, bottom, height, "row"), (left, right, width, "column")):
+        if size > 2 and first == last and first in (0, size - 1):
+            yield f"only in the {'first' if first == 0 else 'last'} {what}"
+    if height > 2 and width > 2 and top < bottom and left < right:
         yield "only at the border: padding"
 
 
-def _lanes(at: npt.NDArray[np.int64], size: int) -> Iterator[str]:
+def _lanes(found: Difference) -> Iterator[str]:
     """Positions modulo a vector's width, and the tail that fills no vector."""
-    for lanes in LANES:
-        if size >= 4 * lanes:
-            seen = np.unique(at % lanes)
-            if len(seen) <= lanes // 2 and len(at) >= 8:
-                inside = ", ".join(map(str, seen[:8])) + (", ..." if len(seen) > 8 else "")
-                yield f"only where index mod {lanes} is {inside}"
+    size = found.elements
+    seen = found.told[compiled.LANES_LOW] | found.told[compiled.LANES_HIGH] << 32
+    if found.mismatches >= 8 and seen.bit_count() <= 32:  # with more, there are more than half of any width's lanes
+        folded = {LANES[-1]: seen}
+        for lanes in LANES[-2::-1]:
+            folded[lanes] = seen = (seen | seen >> lanes) & ((1 << lanes) - 1)
+        for lanes in LANES:
+            of = folded[lanes]
+            if size >= 4 * lanes and of.bit_count() <= lanes // 2:
+                inside = (n for n in range(lanes) if of >> n & 1)
+                yield f"only where index mod {lanes} is {_list(list(islice(inside, LISTED + 1)))}"
                 return
-    tails = [lanes for lanes in LANES if size % lanes and at.min() >= size - size % lanes]
+    if found.first <= size - LANES[-1]:
+        return
+    tails = [lanes for lanes in LANES if size % lanes and found.first >= size - size % lanes]
     if tails:
         yield f"only in the tail after blocks of {tails[0]}"
+
+
+def _list(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:LISTED])) + (", ..." if len(numbers) > LISTED else "")

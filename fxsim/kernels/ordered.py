@@ -6,7 +6,7 @@ One output at a time, its products gathered first, then added in the order of th
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ Kernel = Callable[..., Any]
 FREE_BITS = 63
 """a register so wide that nothing overflows it"""
 ORDERS = ("sequential", "tree", "lanes", "pairs16", "spill16", "float32", "float16")
+_, TREE, LANES, PAIRS, SPILL, SINGLE, HALF = range(len(ORDERS))
 LOW, HIGH, OVERFLOWED, FIRST = range(4)
 """columns of ``seen``, one row a channel: least and greatest value that the register held, steps that overflowed it, and
 the flat index of the first output in which one did (-1: none)"""
@@ -46,16 +47,24 @@ def ordered(order: str, policy: str, product_rounding: str, product_overflow: st
     once, at the end.
     Each product is first scaled by ``2**-product_shift`` with its rule, and fitted to ``product_bits`` if that is above 0.
     """
+    plain = order == ORDERS[0]
+    return partial(_ordered(plain, policy, product_rounding, product_overflow), ORDERS.index(order))
+
+
+@cache
+def _ordered(plain: bool, policy: str, product_rounding: str, product_overflow: str) -> Kernel:
+    """:func:`ordered`, given the index of the order first: one kernel for all but the ``plain`` one, which is the first."""
     step, rule, narrow = POLICIES[policy], RULES[product_rounding], OVERFLOWS[product_overflow]
-    unsigned = order in ("pairs16", "spill16")
-    tree, in_lanes, pairs, spill = order == "tree", order == "lanes", order == "pairs16", order == "spill16"
-    single, half = order == "float32", order == "float16"
     stamp = STAMP
 
     @kernel
-    def f(x, w, bias, x_zero, lift, window, groups, bits, lanes, at_end, product_shift, product_bits, acc, seen):
+    def f(order, x, w, bias, x_zero, lift, window, groups, bits, lanes, at_end, product_shift, product_bits, acc, seen):
         if stamp < 0:
             return
+        which = 0 if plain else order
+        tree, in_lanes, pairs, spill = which == TREE, which == LANES, which == PAIRS, which == SPILL
+        single, half = which == SINGLE, which == HALF
+        unsigned = pairs or spill
         n, oh, ow, o = acc.shape
         kh, kw, c, _ = w.shape
         og = o // groups

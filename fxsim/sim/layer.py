@@ -128,9 +128,13 @@ class Layer:
         g, a = self.geometry, self.accumulator
         acc, seen = np.empty((g.batch, g.out_h, g.out_w, g.out_c), np.int64), watch(g.out_c)
         lift = 128 if x.dtype == np.int8 else 0
-        f = ordered(a.order, a.overflow, a.product_rounding, a.product_overflow)
+        scaled = a.product_shift or a.product_bits  # else no product is rounded, so that one kernel serves all
+        rules = (a.product_rounding, a.product_overflow) if scaled else ("to_neg", "saturate")
+        f = ordered(a.order, a.overflow, *rules)
         steps = (a.bits, a.lanes, a.at == "end", a.product_shift, a.product_bits)
-        f(self.padded(x), self.weight, self.bias, self.x_zero, lift, self.window, g.groups, *steps, acc, seen)
+        weight = self.weight.view()
+        weight.flags.writeable = False  # which kernels of constants and of others' weights would be compiled apart for
+        f(self.padded(x), weight, self.bias, self.x_zero, lift, self.window, g.groups, *steps, acc, seen)
         return acc, seen
 
     def requantize(self, acc: Array, clamp: tuple[int, int], out: Array) -> None:

@@ -156,10 +156,13 @@ class Plan:
             for i, at in places.items()
         }
 
-    def workspace(self, state: State | None = None, keep: frozenset[int] | None = None) -> Workspace:
+    def workspace(
+        self, state: State | None = None, keep: frozenset[int] | None = None, *, program: bool = True
+    ) -> Workspace:
         """Fresh memory for a run, with the state as the model's start leaves it.
 
-        All tensors hold their values after a run, or those of ``keep`` alone.
+        All tensors hold their values after a run, or those of ``keep`` alone. Without ``program``, which takes machine code
+        to be made, it serves runs step by step.
         """
         shared = {} if keep is None else self._shared(keep)
         values = [shared[t.index] if t.index in shared else _buffer(t) for t in self.graph.tensors]
@@ -168,8 +171,9 @@ class Plan:
         ws = Workspace(values, {} if state is None else state)
         for plan in self.once:
             plan.run(plan.workspace(ws.state))
-        stay = range(len(values)) if keep is None else {self.views.get(i, i) for i in (*keep, *self.graph.inputs)}
-        ws.program.extend(self._program(ws, self.executed(keep), stay))
+        if program:
+            stay = range(len(values)) if keep is None else {self.views.get(i, i) for i in (*keep, *self.graph.inputs)}
+            ws.program.extend(self._program(ws, self.executed(keep), stay))
         return ws
 
     def _program(self, ws: Workspace, steps: list[Step], stay: Container[int]) -> Iterator[Callable[[], object]]:

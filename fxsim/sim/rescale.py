@@ -3,6 +3,7 @@
 The slow twin of :mod:`fxsim.kernels.requantize`, run on the very text of :mod:`fxsim.arith.requantize`.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,21 @@ def parts(scheme: str, acc: Array, scales: Scales) -> Parts | None:
     return found if found[0].size == 0 or np.abs(found[0]).max() < SAFE else None
 
 
-def rounded(seen: Parts, rounding: str, zero: int, *, before: bool = False) -> Array:
-    """The rounded values plus ``zero``, which may be added ``before`` they are rounded."""
+def part(scheme: str, acc: int, scales: Scales, entry: int) -> tuple[int, bool, bool, bool] | None:
+    """:func:`parts` of one accumulator with the scale ``entry``."""
+    if scheme in ("float32", "float64"):
+        product = float(scales.real.dtype.type(acc) * scales.real[entry])
+        floor = math.floor(product) if abs(product) < SAFE else 0
+        fraction = product - floor
+        return (floor, fraction > 0, fraction == 0.5, fraction > 0.5) if abs(product) < SAFE else None
+    if scheme not in SCHEMES:
+        return None
+    seen: Any = SCHEMES[scheme](_recorded, acc, int(scales.q[entry]), int(scales.shift[entry]))
+    return seen if abs(seen[0]) < SAFE else None
+
+
+def rounded(seen: Any, rounding: str, zero: int, *, before: bool = False) -> Any:  # noqa: ANN401
+    """The rounded values plus ``zero``, which may be added ``before`` they are rounded; of arrays or of one value."""
     floor, *rest = seen
     rule: Any = RULES[rounding]
-    made: Array = rule(floor + zero, *rest) if before else rule(floor, *rest) + zero
-    return made
+    return rule(floor + zero, *rest) if before else rule(floor, *rest) + zero

@@ -119,6 +119,8 @@ class Trace:
     def tensors(self, keys: Iterable[int]) -> dict[int, Array]:
         """Several tensors at once, with at most one run for those that were not kept."""
         keys = list(keys)
+        if self.kept.keys() >= set(keys):
+            return {k: self.kept[k] for k in keys}
         missing = [k for k in keys if k not in self.kept and not self.graph.tensors[k].constant]
         extra = run(self.plan, self.batch, self._computed(missing)) if missing else {}
         constants = {k: d for k in keys if (d := self.graph.tensors[k].data) is not None}

@@ -7,10 +7,15 @@ import pytest
 
 from fxsim.arith.requantize import NARROW
 from fxsim.arith.rounding import RULES
+from fxsim.diagnose.cases import layer_of, shipped
 from fxsim.diagnose.explain import search
+from fxsim.diagnose.explain_fits import Sums
+from fxsim.diagnose.explain_sums import Search
+from fxsim.diagnose.explain_ways import Ways
+from fxsim.diagnose.windows import sampled
 from fxsim.kernels.requantize import requantize
 from fxsim.sim.base import Scales
-from fxsim.sim.rescale import SCHEMES, parts, rounded
+from fxsim.sim.rescale import SAFE, SCHEMES, part, parts, rounded
 from tests.diagnose.devices import identified, random_device
 
 LONG = os.environ.get("FXSIM_LONG") == "1"
@@ -58,3 +63,35 @@ def test_rescaling_arrays_is_the_kernel(scheme, rule):
     before = rounded(seen, "ties_even", 7, before=True)
     assert np.any(before != rounded(seen, "ties_even", 7))  # an odd zero point turns every tie
     assert rule in RULES
+    for n, (row, channel) in enumerate(np.argwhere(acc % 37 == 0)):
+        one = part(scheme, int(acc[row, channel]), scales, channel)
+        assert one == tuple(p[row, channel] for p in seen)
+        assert rounded(one, rule, 7, before=n % 2 == 0) == rounded(seen, rule, 7, before=n % 2 == 0)[row, channel]
+    great = Scales(np.array([(1 << 31) - 1]), np.array([0]), scales.real[2:])
+    assert part(scheme, (1 << 31) - 1, great, 0) is None and (1 << 31) - 2 > SAFE  # a kernel alone knows
+
+
+@pytest.mark.parametrize("seed", [*QUICK, 61, 73, 88])
+def test_no_arithmetic_is_refuted_that_makes_the_outputs(seed):
+    """One element at a time, as the search does it, against all outputs at once."""
+    d = random_device(seed)
+    settings = search(d.case, d.users).fitting
+    if layer_of(d.case.bound(d.users)) is None:
+        pytest.skip("no sum of products")
+    ways = Ways(d.case, d.users)
+    usual = Search(d.case, d.users, shipped(d.case.graph, d.case.node))
+    tried = 0
+    for m in settings[:40]:
+        layer, way = ways.layer_for(m.settings), ways.of(m.settings)
+        assert layer is not None and way is not None
+        acc = sampled(d.case, layer, usual.at)
+        size = layer.geometry.outputs
+        made = way.outputs(acc, usual.fits.flat, parts(way.scheme, acc, way.scales), layer, size)
+        assert np.array_equal(made, usual.out)
+        for row, channel in list(np.ndindex(made.shape))[:: max(1, made.size // 50)]:
+            one = way.one(int(acc[row, channel]), channel, int(usual.fits.flat[row]), layer)
+            assert one is None or one == made[row, channel]
+            tried += one is not None
+        sums = Sums(m.settings, layer, acc, True, 0, set(), ())
+        assert usual.fits.holds(way, sums) and not usual.fits.refuted(m.settings, sums)
+    assert tried
