@@ -153,11 +153,16 @@ def held(pair: Pair, bits: int) -> bool:
 
 def finals(layer: Layer) -> Pair:
     """``(low, high)`` of each channel, between which every accumulator lies."""
-    a = layer.accumulator
-    if not rising(a) or (a.overflow == "wrap" and not held(ends(layer).final, a.bits)):
-        channels = layer.weight.shape[-1]
-        return np.full(channels, lowest(a.bits), np.int64), np.full(channels, highest(a.bits), np.int64)
-    return ends(layer).final
+    a, channels = layer.accumulator, layer.weight.shape[-1]
+    whole = np.full(channels, lowest(a.bits), np.int64), np.full(channels, highest(a.bits), np.int64)
+    if not rising(a) or (a.order in WHOLE and a.overflow == "wrap" and not held(ends(layer).final, a.bits)):
+        return whole
+    low, high = ends(layer).final
+    if a.overflow == "saturate" or held((low, high), a.bits):
+        return low, high
+    turns = [(v + (1 << (a.bits - 1))) >> a.bits for v in (low, high)]
+    once = turns[0] == turns[1]  # all of them wrap as often
+    return tuple(np.where(once, v - (turns[0] << a.bits), end) for v, end in zip((low, high), whole, strict=True))  # type: ignore[return-value]
 
 
 def register(layer: Layer) -> Accumulator | None:
@@ -165,6 +170,7 @@ def register(layer: Layer) -> Accumulator | None:
     a = layer.accumulator
     if not rising(a):
         return a
+    a = _plainly(a)
     bare = not (a.product_shift or a.product_bits)
     if bare:
         a = _named(a, product_rounding="to_neg", product_overflow="saturate")
@@ -183,6 +189,15 @@ def register(layer: Layer) -> Accumulator | None:
     return _named(a, at="step") if a.overflow == "wrap" else a
 
 
+def _plainly(a: Accumulator) -> Accumulator:
+    """Of two names of one register, one."""
+    if a.order == "pairs16" and (a.bits, a.overflow, a.at) == (16, "saturate", "step"):
+        a = _named(a, order="spill16", lanes=0)
+    if a.order == "spill16" and not a.lanes and a.bits >= 16 and a.overflow == "saturate":
+        a = _named(a, at="end")  # until then its own 16 bits hold the sum
+    return a
+
+
 def _lossless(layer: Layer, a: Accumulator) -> bool:
     """True if it is proved that the order of the additions makes no difference to the whole sum."""
     if a.order in WHOLE:
@@ -190,7 +205,7 @@ def _lossless(layer: Layer, a: Accumulator) -> bool:
         low, high = ends(replace(layer, accumulator=plain, bias=np.zeros_like(layer.bias))).running  # it comes later
         return -WHOLE[a.order] <= int(low.min()) and int(high.max()) <= WHOLE[a.order]
     if a.order in TWO_AT_A_TIME:
-        return not (a.product_shift or a.product_bits) and _pairs_fit(layer)
+        return not (a.product_shift or a.product_bits) and _pairs_fit(replace(layer, accumulator=a))
     return True
 
 
@@ -204,9 +219,15 @@ def _pairs_fit(layer: Layer) -> bool:
 
 def summing(layer: Layer) -> tuple[Any, ...]:
     """Equal for two ways to sum only if they are proved to give the same accumulators for every input."""
-    filled = layer.spread != (1, 1) or any(p > 0 for p in layer.pad)
-    edges = layer.pad, layer.spread, layer.dropped, outside(layer) if filled else None
-    return edges, layer.x_zero, layer.bias.tobytes(), hash(layer.weight.tobytes()), register(layer)
+    return edges(layer), layer.x_zero, layer.bias.tobytes(), hash(layer.weight.tobytes()), register(layer)
+
+
+def edges(layer: Layer) -> tuple[Any, ...]:
+    """Equal for two layers only if they are given the same windows."""
+    filled, pad, (below, right) = layer.spread != (1, 1) or any(p > 0 for p in layer.pad), layer.pad, layer.dropped
+    if below and not right and pad[1] >= 0 and (not filled or outside(layer) == 0):
+        return (pad[0], pad[1] + below, *pad[2:]), layer.spread, (0, 0), 0  # zeros follow the last row
+    return pad, layer.spread, layer.dropped, outside(layer) if filled else None
 
 
 def products(layer: Layer) -> tuple[Array, Array]:

@@ -138,13 +138,15 @@ class Search:
         return found
 
     def _second(self, sums: list[Sums], fitting: set[int]) -> list[Sums]:
-        """Ways to sum with two quirks: off those of one that fit and show in the data, or off all of them if none fits."""
+        """Ways to sum with two quirks: off those of one that fit and show in the data; off all of them if none fits."""
         usual, made = sums[0], []
         shown = [s for s in sums if s.quirks == 1 and not np.array_equal(s.acc, usual.acc)]
-        first = [s for s in shown if id(s) in fitting] if fitting else shown
-        for of in first:
+        operands = [axis[0].part == "operands" for axis in quirks.SUMS.values()]  # so few that any two are tried
+        for of in shown:
+            fits, plain = id(of) in fitting, operands[of.axis]
             for n, axis in enumerate(quirks.SUMS.values()):
-                if n > of.axis or (fitting and n != of.axis):
+                after = n > of.axis and (not fitting or (plain and operands[n]))
+                if after or (fits and n != of.axis):
                     made += [q.apply(of.settings) for q in axis]
         found: list[Sums] = []
         known = {s.alike for s in sums}

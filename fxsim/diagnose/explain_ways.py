@@ -226,7 +226,9 @@ class Ways:
         zero = 0 if r.zero_point == "ignored" else self.zero
         before, clamp = r.zero_point == "before" and zero != 0, self._clamp(settings)
         lanes = 0 if bits > 32 or r.tail == rounding or scheme in OWN_ROUNDING else r.lanes
-        over = self.layer.geometry.outputs if r.lanes_over == "elements" else self.layer.geometry.out_c
+        g = self.layer.geometry
+        over_elements = r.lanes_over == "elements" and g.outputs > g.out_c  # of one row, the same
+        over = g.outputs if over_elements else g.out_c
         if lanes and (over < lanes or over % lanes == 0):  # no full block, or nothing beyond
             rounding, lanes = (r.tail if over < lanes else rounding), 0
         floats = scheme.startswith("float")
@@ -234,7 +236,5 @@ class Ways:
             (scales.real.dtype.char, scales.real.tobytes()) if floats else (scales.q.tobytes(), scales.shift.tobytes())
         )
         rule = "" if scheme in OWN_ROUNDING else rounding
-        key = (scheme, rule, form, zero, before, clamp, (lanes, r.tail, r.lanes_over) if lanes else ())
-        return Way(
-            key, scheme, rounding, scales, zero, before, clamp, self.dtype, lanes, r.tail, r.lanes_over == "elements"
-        )
+        key = (scheme, rule, form, zero, before, clamp, (lanes, r.tail, over_elements) if lanes else ())
+        return Way(key, scheme, rounding, scales, zero, before, clamp, self.dtype, lanes, r.tail, over_elements)

@@ -307,18 +307,27 @@ def _laid(v: Array, shape: tuple[int, ...], where: str) -> Iterator[tuple[Array,
     given = [s for s in v.shape if s != 1]
     flat = len(given) <= 1
     plain = flat or given == squeezed
+
+    def fits(laid: tuple[int, ...]) -> bool:
+        return flat or given == [s for s in laid if s != 1]
+
     if plain:
         yield v.reshape(shape), ""
     for rank in (4, 3):  # (..., H, W, C) and, of one image, (H, W, C)
         if len(shape) >= rank:
             *lead, h, w, c = shape
-            first = (*lead, c, h, w)
-            if c > 1 and h * w > 1 and (flat or given == [s for s in first if s != 1]):
+            if c > 1 and h * w > 1 and fits(first := (*lead, c, h, w)):
                 yield np.moveaxis(v.reshape(first), -3, -1), "with channels first (NCHW)"
+            if min(h, w, c) > 1 and fits(turned := (*lead, w, h, c)):
+                yield np.swapaxes(v.reshape(turned), -3, -2), "with rows and columns swapped (NWHC)"
+            if min(h, w, c) > 1 and fits(turned := (*lead, c, w, h)):
+                yield (
+                    np.moveaxis(v.reshape(turned), (-3, -1), (-1, -3)),
+                    "with rows and columns swapped, channels first (NCWH)",
+                )
             break
     if len(squeezed) == 2 and min(squeezed) > 1 and (flat or given == squeezed[::-1]):
-        turned = v.reshape(squeezed[::-1]).T
-        yield np.ascontiguousarray(turned).reshape(shape), "transposed"
+        yield np.ascontiguousarray(v.reshape(squeezed[::-1]).T).reshape(shape), "transposed"
     if not plain and sorted(given) != sorted(squeezed):
         raise DumpError(f"{where}: has shape {list(v.shape)}; allowed: {list(shape)}, or with channels first")
 

@@ -184,7 +184,7 @@ PHRASES: dict[tuple[str, str], dict[Any, str] | str] = {
         "wrap": "wraps instead of clamping",
     },
     ("requantize", "bound"): {"rounded": "", "summed": "activation bound summed in float32"},
-    ("requantize", "lanes"): "in blocks of {}",
+    ("requantize", "lanes"): {0: "not in blocks", None: "in blocks of {}"},
     ("requantize", "tail"): "",
     ("requantize", "lanes_over"): {"channels": "over channels", "elements": "over elements"},
     ("accumulator", "bits"): "accumulator of {} bits",
@@ -198,7 +198,7 @@ PHRASES: dict[tuple[str, str], dict[Any, str] | str] = {
         "float16": "sums in float16",
     },
     ("accumulator", "lanes"): "{} lanes",
-    ("accumulator", "product_shift"): "products shifted right by {}",
+    ("accumulator", "product_shift"): {0: "products not shifted", None: "products shifted right by {}"},
     ("accumulator", "product_rounding"): {"to_neg": "rounded down", "ties_pos": "rounded, ties up"},
     ("operands", "padding"): {
         "zero_point": "pads with the zero point",
@@ -212,11 +212,16 @@ PHRASES: dict[tuple[str, str], dict[Any, str] | str] = {
     ("operands", "input_zero_point"): {"used": "", "ignored": "input zero point ignored"},
     ("operands", "weight_zero_point"): {"used": "", "ignored": "weight zero point ignored"},
     ("operands", "bias"): {"used": "adds the bias", "ignored": "bias missing"},
-    ("operands", "bias_bits"): "bias in {} bits",
+    ("operands", "bias_bits"): {0: "bias in full", None: "bias in {} bits"},
     ("", "variant"): {
         "default": "",
         "grouped_away": "",
         "x86_floor": "",
+        "x86_cast": "float products beyond 32 bits cast as x86 does",
+        "saturating_cast": "float products beyond 32 bits saturate",
+        "wide_float64": "64-bit sums rescaled in float64",
+        "stored_bias": "bias of the type that it is stored in",
+        "needs_bias": "runs no layer without a bias",
         "stored": "",
         "whole_window": "divides by the whole window, padding too",
         "reciprocal": "multiplies by a reciprocal",
@@ -225,7 +230,13 @@ PHRASES: dict[tuple[str, str], dict[Any, str] | str] = {
         "dequantized": "dequantizes each input first",
     },
 }
-"""(part, field) -> the words of each value, or a sentence with its place"""
+"""(part, field) -> the words of each value, None those of any other; or a sentence with its place"""
+IDLE = {
+    ("requantize", "tail"): ("requantize", "lanes"),
+    ("requantize", "lanes_over"): ("requantize", "lanes"),
+    ("accumulator", "product_rounding"): ("accumulator", "product_shift"),
+}
+"""fields that do nothing where another is 0"""
 
 
 def _fields(settings: OpNumerics) -> dict[tuple[str, str], Any]:
@@ -243,8 +254,8 @@ def distance(settings: OpNumerics, other: OpNumerics) -> int:
 
 
 def _say(key: tuple[str, str], value: Any) -> str:  # noqa: ANN401
-    phrase = PHRASES.get(key, f"{key[1]} {{}}")
-    return phrase.get(value, str(value)) if isinstance(phrase, dict) else phrase.format(value)
+    phrase, plain = PHRASES.get(key, f"{key[1]} {{}}"), str(value).replace("_", " ")
+    return (phrase.get(value, phrase.get(None, "{}")) if isinstance(phrase, dict) else phrase).format(plain)
 
 
 def tell(settings: OpNumerics, other: OpNumerics) -> tuple[str, str]:
@@ -253,12 +264,15 @@ def tell(settings: OpNumerics, other: OpNumerics) -> tuple[str, str]:
     said = {k for k in mine if mine[k] != theirs[k]}
     rounding = {("requantize", "scheme"), ("requantize", "rounding")}
     said |= rounding if said & rounding else set()  # neither says anything without the other
-    if not (mine["requantize", "lanes"] or theirs["requantize", "lanes"]):
-        said -= {("requantize", "tail"), ("requantize", "lanes_over")}
     if max(settings.accumulator.bits, other.accumulator.bits) <= 32:
         said -= {("requantize", "wide")}
     order = [k for k in mine if k in said]
-    return tuple(", ".join(w for k in order if (w := _say(k, side[k]))) or "the default" for side in (mine, theirs))  # type: ignore[return-value]
+    return _told(mine, order), _told(theirs, order)
+
+
+def _told(side: dict[tuple[str, str], Any], order: list[tuple[str, str]]) -> str:
+    words = (_say(k, side[k]) for k in order if k not in IDLE or side[IDLE[k]])
+    return ", ".join(w for w in words if w) or "the default"
 
 
 def same_scale(a: Requantize, b: Requantize) -> bool:

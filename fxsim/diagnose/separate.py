@@ -13,23 +13,27 @@ import numpy as np
 import numpy.typing as npt
 
 from fxsim.arith.overflow import highest, lowest
-from fxsim.diagnose.bounds import Pair, finals, summing, unbounded
+from fxsim.diagnose.bounds import Pair, edges, finals, summing, unbounded
 from fxsim.diagnose.cases import Case
 from fxsim.diagnose.explain_sums import Member
 from fxsim.diagnose.explain_ways import Way, Ways, alike_together
+from fxsim.diagnose.machines import Work
+from fxsim.diagnose.pairwise import Side, held_against
 from fxsim.diagnose.reachable import Reach, reached
 from fxsim.diagnose.refining import refining
 from fxsim.diagnose.sameness import Steps, plainer, steps_of, unwrapped
 from fxsim.diagnose.separate_inputs import (
     Aim,
+    Pages,
     Spot,
     drawn_windows,
     every_window,
     image_shape,
     last_spots,
+    most_telling,
+    noise,
     spots,
     styles,
-    write,
     write_window,
 )
 from fxsim.diagnose.windows import summed
@@ -47,6 +51,10 @@ MOST_WRAPPED = 1 << 14
 """the same of outputs before they wrap"""
 MANY = 64
 """members from which on inputs are first sought for what differs on the probes alone"""
+COMPARED = 8
+"""kinds that each is held against"""
+LAYOUTS = 4
+"""paddings, and ways to sum, that inputs are made for"""
 TAILS = 8
 """accumulators that are tried for one way to round what lies beyond the last full block"""
 
@@ -108,10 +116,10 @@ class Separation:
 
     @property
     def kinds(self) -> list[Kind]:
-        """The members by what is proved to be one function."""
+        """The members by what is proved to be one function: by :meth:`inputs` more than before it."""
         if not self._by_mark:
             self._by_mark = self._sorted(self._marked)
-        return list(self._by_mark.values())
+        return list({id(kind): kind for kind in self._by_mark.values()}.values())
 
     def _sorted(self, marked: Callable[[OpNumerics], tuple[Any, Way, Layer] | None]) -> dict[Any, Kind]:
         kinds: dict[Any, Kind] = {}
@@ -206,12 +214,39 @@ class Separation:
             found = self._telling_apart(list(self._sorted(self._probed).values()), most)
             if found:
                 return found
-        return self._telling_apart(self.kinds, most)
+        return self._telling_apart(self.kinds, most) or self._decided(most)
+
+    def _decided(self, most: int) -> list[tuple[Array, ...]]:
+        """Inputs for what no drawn ones tell apart, two kinds at a time; those that are proved the same become one."""
+        work, rng, known, images = Work(), np.random.default_rng(5), list[Kind](), list[Array]()
+        for kind in self.kinds[:MANY]:
+            for other in known[:COMPARED]:
+                found = held_against(Side(kind.layer, kind.way), Side(other.layer, other.way), work, rng)
+                if found == []:
+                    self._merge(kind, other)
+                elif found is not None:
+                    images += found
+                if found is not None:
+                    break
+            else:
+                known.append(kind)
+            if len(images) >= most:
+                break
+        if len(self.kinds) > 1 and not images:
+            images = list(noise(self.ways.layer, rng))
+        return self._those_that_tell(self.kinds, images, most) if images else []
+
+    def _merge(self, kind: Kind, into: Kind) -> None:
+        into.members += kind.members
+        self._by_mark = {mark: into if k is kind else k for mark, k in self._by_mark.items()}
 
     def _telling_apart(self, kinds: list[Kind], most: int) -> list[tuple[Array, ...]]:
         if len(kinds) < 2:
             return []
         images = [*self._made_inputs(kinds), *styles(self.ways.layer, np.random.default_rng(1))]
+        return self._those_that_tell(kinds, images, most)
+
+    def _those_that_tell(self, kinds: list[Kind], images: list[Array], most: int) -> list[tuple[Array, ...]]:
         given = [self._around(image) for image in images]
         size = self.ways.layer.geometry.outputs
 
@@ -291,16 +326,23 @@ class Separation:
         """Images whose windows the kinds were seen to differ on."""
         layer, rng = kinds[0].layer, np.random.default_rng(2 + len(kinds))
         distinct = list({k.way.key: k.way for k in kinds}.values())
-        images, places = list(self._tails(layer, distinct, rng)), spots(layer)
+        images = list(self._tails(layer, distinct, rng))
         drawn = self.every if self.every is not None else drawn_windows(layer, self._shown(kinds[0].way), rng)
         outs = self._codes(kinds, lambda of: summed(of, drawn), np.zeros(len(drawn), np.int64), 0, len(drawn))
-        page = _Pages(layer, places, images)
-        for i in _ordered(outs):
-            write_window(layer, page.image, page.place, drawn[i])
-            page.turn()
+        chosen = most_telling(outs)
+        for edged in list({edges(k.layer)[:3]: k.layer for k in kinds}.values())[:LAYOUTS]:  # windows lie elsewhere
+            page = Pages(edged, spots(edged), images)
+            for i in chosen:
+                write_window(edged, page.image, page.place, drawn[i])
+                page.turn()
         if self.every is None:
-            page.fresh()
-            self._aim(page, layer, distinct, rng)
+            by_sum: dict[Any, list[Kind]] = {}
+            for kind in kinds:
+                by_sum.setdefault(self.ways.summing(kind.layer), []).append(kind)
+            self._aim(Pages(layer, spots(layer), images), layer, distinct, rng)
+            for several in [v for v in by_sum.values() if len(v) > 1 and v[0].layer is not layer][:LAYOUTS]:
+                of = several[0].layer
+                self._aim(Pages(of, spots(of), images), of, list({k.way.key: k.way for k in several}.values()), rng)
         return images
 
     def _shown(self, way: Way) -> tuple[Array, Array]:
@@ -311,14 +353,14 @@ class Separation:
         clipped = [np.broadcast_to(np.clip(v, self.low, self.high), self.low.shape) for v in ends]
         return clipped[0], clipped[1]
 
-    def _aim(self, page: "_Pages", layer: Layer, ways: Sequence[Way], rng: np.random.Generator) -> None:
+    def _aim(self, page: "Pages", layer: Layer, ways: Sequence[Way], rng: np.random.Generator) -> None:
         """Puts accumulators on which requantizations differ under windows of their own."""
         probes = self._telling(layer, ways, rng)
         made = np.stack([way.of(probes, layer) for way in ways])
         differ = np.argwhere(np.any(made != made[:1], axis=0))
         differ = differ[rng.permutation(len(differ))[:TARGETS]]
         outs = made[:, differ[:, 0], differ[:, 1]]
-        for i in _ordered(outs):
+        for i in most_telling(outs):
             row, channel = differ[i]
             window = self._window(layer, page.place, int(channel), int(probes[row, channel]), rng)
             if window is not None:
@@ -335,52 +377,5 @@ class Separation:
             columns.append(rng.permutation(near)[:TARGETS])
         rows = max(map(len, columns))
         filled = [np.resize(c, rows) if len(c) else np.full(rows, r.low) for c, r in zip(columns, reach, strict=True)]
-        return np.concatenate([np.stack(filled, axis=1), self.probes])
-
-
-@dataclass(slots=True, eq=False)
-class _Pages:
-    """Images that are filled window by window."""
-
-    layer: Layer
-    places: list[Spot]
-    images: list[Array]
-    used: int = 0
-    image: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.fresh()
-
-    @property
-    def place(self) -> Spot:
-        return self.places[self.used]
-
-    def write(self, channel: int, window: Array) -> None:
-        """Fills the group of ``channel`` in the next window."""
-        g = self.layer.geometry
-        per = g.in_c // g.groups
-        of = slice(start := channel // (g.out_c // g.groups) * per, start + per)
-        write(self.layer, self.image, self.place, window[np.ix_(*self.place[3])][..., of], of)
-        self.turn()
-
-    def turn(self) -> None:
-        """The window is filled: on to the next."""
-        if self.used == 0:
-            self.images.append(self.image)
-        self.used += 1
-        if self.used == len(self.places):
-            self.fresh()
-
-    def fresh(self) -> None:
-        """A new image."""
-        self.image, self.used = np.full(image_shape(self.layer), self.layer.x_zero, self.layer.input_dtype), 0
-
-
-def _ordered(outs: Array) -> list[int]:
-    """The columns, those first that separate most; each several times over, since not every accumulator can be reached."""
-    left, found = np.arange(outs.shape[1]), list[int]()
-    for _ in range(4):
-        chosen = refining(outs[:, left], 24)
-        found += left[chosen].tolist()
-        left = np.delete(left, chosen)
-    return found
+        ends = np.array([(r.low, r.high) for r in reach]).T
+        return np.concatenate([np.stack(filled, axis=1), np.clip(self.probes, *ends)])

@@ -7,6 +7,7 @@ import numpy as np
 
 from fxsim.diagnose.bounds import Mask, finals, lifted, outside, stored
 from fxsim.diagnose.reachable import Chain, table
+from fxsim.diagnose.refining import refining
 from fxsim.diagnose.windows import summed
 from fxsim.model.qtype import Array
 from fxsim.sim.layer import Layer
@@ -18,12 +19,18 @@ TRIES = 60
 """of making an input for one accumulator"""
 STYLES = 40
 """whole inputs that are drawn for what accumulators alone do not show"""
+NOISE = 8192
+"""images of noise that are drawn for what nothing else shows"""
+NOISE_PRODUCTS = 1 << 24
+"""of all of them"""
 DRAWN = 4096
 """windows that are drawn for what accumulators alone do not show"""
 MOST_WINDOWS = 1 << 16
 
 Spot = tuple[int, int, int, Mask]
 """batch, output row and column; kernel rows and columns that lie in the image"""
+Driven = tuple[int, bool, int]
+"""how many of a window's first taps drive its sum as far as they can, whether up, and what the register loses of it"""
 
 
 def at(layer: Layer, b: int, y: int, x: int) -> Spot:
@@ -82,27 +89,38 @@ class Aim:
     layer: Layer
     mask: Mask
     channel: int
+    driven: Driven | None = None
     tables: Array = field(init=False)
-    """``(taps, inputs)``: the products of the taps in the image, the greatest weights first"""
+    """``(taps, inputs)``: the products of the taps in the image that may be chosen, the greatest weights first"""
     order: Array = field(init=False)
     fine: Chain = field(init=False)
     """all sums of the smallest weights, which make up for what is left"""
     rest: int = field(init=False)
-    """the bias, and what comes from outside the image"""
+    """the bias, what comes from outside the image, and what is held of the taps that are driven"""
+    middles: tuple[int, int] = field(init=False)
+    """inputs that are drawn around: the zero point, and what makes no product of what is added up"""
+    fixed: Array = field(init=False)
+    """the inputs of all taps in the image, those that are chosen at 0"""
 
     def __post_init__(self) -> None:
         """Makes the tables."""
-        (layer, last), n = lifted(self.layer), self.channel
+        (layer, last), n, (least, most) = lifted(self.layer), self.channel, self.layer.input_range
+        near, none = (min(max(v, least), most) - least for v in (self.layer.x_zero, layer.x_zero))
+        self.middles = near, none
         weight = layer.weight[..., n].astype(np.int64)
         inside = weight[np.ix_(*self.mask)].reshape(-1)
         made = table(layer, weight.reshape(-1))
         out = np.ones(weight.shape, np.bool_)
         out[np.ix_(*self.mask)] = False
         self.rest = int(last[n]) + int(made[out.reshape(-1), outside(layer) - stored(layer)[0]].sum())
+        made, (drives, up, lost) = products_under(layer, self.mask, n), self.driven or (0, True, 0)
+        self.fixed = np.zeros(len(made), np.int64)
+        self.fixed[:drives] = np.argmax(made[:drives] if up else -made[:drives], axis=1)
+        self.rest += int(made[np.arange(drives), self.fixed[:drives]].sum()) - lost
         self.order = np.lexsort((np.arange(len(inside)), -np.abs(inside)))
-        low, high = layer.input_range
-        self.tables = table(layer, inside)[self.order, low - stored(layer)[0] : high - stored(layer)[0] + 1]
-        few = max(0, int(np.count_nonzero(inside)) - FINE)
+        self.order = self.order[self.order >= drives]
+        self.tables = made[self.order]
+        few = max(0, int(np.count_nonzero(inside[self.order])) - FINE)
         self.fine = Chain(self.tables[few:])
 
     def window(self, target: int, rng: np.random.Generator) -> Array | None:
@@ -115,29 +133,31 @@ class Aim:
         first = self.channel // (g.out_c // g.groups) * per
         window = np.full((1, g.kernel_h, g.kernel_w, g.in_c), outside(layer), layer.input_dtype)
         place = np.ix_([0], *self.mask, range(first, first + per))
-        aim, chosen = target - self.rest, np.zeros(len(self.order), np.int64)
+        aims, chosen = [target - self.rest] * 2, self.fixed.copy()
         for attempt in range(TRIES):
-            found = self._chosen(aim, attempt / TRIES, rng)
+            found = self._chosen(aims[attempt % 2], self.middles[attempt % 2], attempt / TRIES, rng)
             if found is None:
                 if len(self.fine.tables) == len(self.tables):
                     return None  # no inputs make it
                 continue
-            chosen[self.order] = found + layer.input_range[0]
-            window[place] = chosen.reshape(1, len(self.mask[0]), len(self.mask[1]), per)
+            chosen[self.order] = found
+            window[place] = (chosen + layer.input_range[0]).reshape(1, len(self.mask[0]), len(self.mask[1]), per)
             got = int(summed(layer, window)[0, self.channel])
             if got == target:
                 made: Array = window[0]
                 return made
-            aim += target - got
+            aims[attempt % 2] += target - got
         return None
 
-    def _chosen(self, aim: int, share: float, rng: np.random.Generator) -> Array | None:
-        """The input of each tap, from the least on, in order; the greater the share the more they are drawn."""
+    def _chosen(self, aim: int, zero: int, share: float, rng: np.random.Generator) -> Array | None:
+        """The input of each tap, from the least on, in order; the greater the share the farther from ``zero`` they are."""
         few = len(self.tables) - len(self.fine.tables)
-        zero = self.layer.x_zero - self.layer.input_range[0]
         size = self.tables.shape[1]
         drawn = rng.integers(int(zero * (1 - share)), zero + int((size - 1 - zero) * share) + 1, few)
         chosen = np.clip(drawn, 0, size - 1)
+        if self.driven is not None:  # all the way back, but for some
+            back = np.argmin(self.tables[:few] * (1 if self.driven[1] else -1), axis=1)
+            chosen = np.where(rng.random(few) < share, zero, back)
         left = aim - int(self.tables[np.arange(few), chosen].sum())
         low, high = self.fine.span
         middle = (low + high) // 2
@@ -149,6 +169,13 @@ class Aim:
             left = held - int(self.tables[n, chosen[n]])
         fine = self.fine.solve(left, rng)
         return None if fine is None else np.concatenate([chosen, fine])
+
+
+def products_under(layer: Layer, mask: Mask, channel: int) -> Array:
+    """``(taps, inputs)``: a channel's scaled products of the taps in the image with each input."""
+    inside = layer.weight[..., channel].astype(np.int64)[np.ix_(*mask)].reshape(-1)
+    low, high = layer.input_range
+    return table(layer, inside)[:, low - stored(layer)[0] : high - stored(layer)[0] + 1]
 
 
 def every_window(layer: Layer) -> Array | None:
@@ -213,6 +240,15 @@ def write(layer: Layer, image: Array, spot: Spot, cells: Array, of: slice) -> No
             image[b, at_y // down, at_x // across, of] = cells[i, j]
 
 
+def noise(layer: Layer, rng: np.random.Generator) -> Iterator[Array]:
+    """As many images of noise as are soon run."""
+    low, high = layer.input_range
+    for _ in range(min(NOISE, NOISE_PRODUCTS // (layer.geometry.outputs * layer.weight[..., 0].size))):
+        share = 2.0 ** -rng.uniform(0, 4)
+        image = rng.uniform((low - layer.x_zero) * share, (high - layer.x_zero) * share, image_shape(layer))
+        yield (np.rint(image) + layer.x_zero).astype(layer.input_dtype)
+
+
 def styles(layer: Layer, rng: np.random.Generator) -> Iterator[Array]:
     """Whole inputs: noise of every amplitude, and for channels in turn sums that climb to a peak, with and without return."""
     low, high = layer.input_range
@@ -245,3 +281,53 @@ def styles(layer: Layer, rng: np.random.Generator) -> Iterator[Array]:
             cells = (np.clip(cells, x_low, x_high) + zero).reshape(weight.shape)
             write(layer, image, spot, cells, slice(first, first + per))
         yield image
+
+
+@dataclass(slots=True, eq=False)
+class Pages:
+    """Images that are filled window by window."""
+
+    layer: Layer
+    places: list[Spot]
+    images: list[Array]
+    used: int = 0
+    image: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begins an image."""
+        self.fresh()
+
+    @property
+    def place(self) -> Spot:
+        """The next window."""
+        return self.places[self.used]
+
+    def write(self, channel: int, window: Array) -> None:
+        """Fills the group of ``channel`` in the next window."""
+        g = self.layer.geometry
+        per = g.in_c // g.groups
+        of = slice(start := channel // (g.out_c // g.groups) * per, start + per)
+        write(self.layer, self.image, self.place, window[np.ix_(*self.place[3])][..., of], of)
+        self.turn()
+
+    def turn(self) -> None:
+        """The window is filled: on to the next."""
+        if self.used == 0:
+            self.images.append(self.image)
+        self.used += 1
+        if self.used == len(self.places):
+            self.fresh()
+
+    def fresh(self) -> None:
+        """A new image."""
+        self.image, self.used = np.full(image_shape(self.layer), self.layer.x_zero, self.layer.input_dtype), 0
+
+
+def most_telling(outs: Array) -> list[int]:
+    """The columns, those first that separate most; each several times over, since not every accumulator can be reached."""
+    left, found = np.arange(outs.shape[1]), list[int]()
+    for _ in range(4):
+        chosen = refining(outs[:, left], 24)
+        found += left[chosen].tolist()
+        left = np.delete(left, chosen)
+    return found

@@ -19,7 +19,7 @@ from fxsim.sim.rescale import SAFE, SCHEMES, part, parts, rounded
 from tests.diagnose.devices import identified, random_device
 
 LONG = os.environ.get("FXSIM_LONG") == "1"
-QUICK = (4, 7, 9, 20, 34, 37, 49)
+QUICK = (4, 7, 9, 20, 34, 37, 49, 170, 287)
 """a device of each kind of layer; 500 of them with FXSIM_LONG=1"""
 SHARE = 0.98
 

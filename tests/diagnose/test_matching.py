@@ -43,6 +43,8 @@ def test_a_layer_number_means_its_output(trace):
 READINGS = {
     "channels first": (lambda a: np.moveaxis(a, -1, -3), "channels first"),
     "channels first, flat": (lambda a: np.moveaxis(a, -1, -3).reshape(-1), "channels first"),
+    "rows and columns": (lambda a: np.swapaxes(a, -3, -2), "rows and columns swapped"),
+    "rows and columns, channels first": (lambda a: np.moveaxis(a, (-1, -3), (-3, -1)), "swapped, channels first"),
     "uint8": (lambda a: (a.astype(int) + 128).astype(np.uint8), "int8 \\+ 128"),
     "bytes": (lambda a: a.view(np.uint8), "two's complement"),
     "int32": (lambda a: a.astype(np.int32), "as int8"),

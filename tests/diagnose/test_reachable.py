@@ -75,7 +75,7 @@ def test_what_two_taps_reach(accumulator):
 
 @pytest.mark.parametrize("accumulator", [
     Accumulator(), Accumulator(product_shift=4), Accumulator(order="pairs16"), Accumulator(18, "saturate"),
-    Accumulator(order="pairs16", product_shift=3),
+    Accumulator(order="pairs16", product_shift=3), Accumulator(order="spill16"),
 ])  # fmt: skip
 @pytest.mark.parametrize("taps", [5, 40])
 def test_aims_are_met(accumulator, taps):
