@@ -21,6 +21,8 @@ from fxsim.sim.plan import Plan, plan_of
 PROFILES = ("litert-reference", "litert-xnnpack", "tflm")
 """the arithmetic of most users"""
 SCALE, PROBABILITY = QuantParams((0.125,), (-3,)), QuantParams((1 / 256,), (-128,))
+RESCALED = QuantParams((50.0,), (-4,)), QuantParams((64.0,), (-3,))
+"""of outputs, as they often are: sums are divided by some tens; with ties at every level, and without"""
 
 Need = Callable[[], object]
 
@@ -44,15 +46,15 @@ def common() -> list[Graph]:
         *(layer.conv2d(8, 8, 16, channels, kernel=1) for channels in (8, 24, 64, 96)),
         *(layer.depthwise_conv2d(8, 8, 16, kernel=k) for k in (1, 2, 3, 4)),
         layer.depthwise_conv2d(49, 10, 1, kernel=(10, 4)),
-        layer.depthwise_conv2d(3, 112, 64, kernel=3),  # so wide that it is computed in strips
+        layer.depthwise_conv2d(32, 112, 64, kernel=3),  # so large that it is computed in strips
     ]
     images = [(1, k, k, 16) for k in (2, 3, 4)]
     return [
-        *map(_rescaled, products),
+        *(_rescaled(graph, quant) for graph in products for quant in RESCALED),
         *(_alone("AVERAGE_POOL_2D", Pool2D(kernel_h=x[1], kernel_w=x[2]), [x], (1, 1, 1, 16)) for x in images),
         *(_alone("MEAN", Reduce(), [x], (1, 16), constant=np.array([1, 2], np.int32)) for x in images),
         _alone("MAX_POOL_2D", Pool2D(kernel_h=2, kernel_w=2, stride_h=2, stride_w=2), images[2:], (1, 2, 2, 16)),
-        _alone("ADD", Sum(), images[2:] * 2, images[2]),
+        *(_alone("ADD", Sum(), images[2:] * 2, images[2], quant) for quant in (SCALE, QuantParams((0.3,), (-3,)))),
         _alone(
             "PAD",
             Attributes(),
@@ -65,10 +67,15 @@ def common() -> list[Graph]:
     ]
 
 
-def _rescaled(graph: Graph) -> Graph:
-    """The layer with the scale of its output as they often are: its sums are divided by some tens."""
-    tensors = [replace(t, quant=QuantParams((50.0,), (-3,))) if t.index in graph.outputs else t for t in graph.tensors]
-    return replace(graph, tensors=tuple(tensors), derived={})
+def _rescaled(graph: Graph, quant: QuantParams) -> Graph:
+    """The layer with another scale of its output, and weights whose sums reach all of its levels."""
+
+    def changed(t: Tensor) -> Tensor:
+        if t.index in graph.outputs:
+            return replace(t, quant=quant)
+        return replace(t, data=np.full_like(t.data, 127)) if t.data is not None and t.qtype == INT8 else t
+
+    return replace(graph, tensors=tuple(map(changed, graph.tensors)), derived={})
 
 
 def _alone(
