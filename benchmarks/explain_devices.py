@@ -74,6 +74,7 @@ def report(found: list[Row]) -> str:
         "\n## What is left\n",
         table(("device", "layer", "true", "functions left", "for example"), left) if left else "Nothing.",
         "" if not others else "\n" + ", ".join(f"{n} times {words}" for words, n in others.most_common()),
+        f"\nMade by `python -m benchmarks.explain_devices --devices {len(found)}`.",
     ])  # fmt: skip
 
 
