@@ -228,6 +228,10 @@ PHRASES: dict[tuple[str, str], dict[Any, str] | str] = {
         "folded": "zero points folded into one constant",
         "folded_apart": "zero points folded into one constant, products rounded on their own",
         "dequantized": "dequantizes each input first",
+        "exact": "sums of float32 products rounded once",
+        "gemm": "float32 products added as a matrix product does",
+        "nchwc8": "float32 products of constant weights added in blocks of 8 channels",
+        "nchwc16": "float32 products of constant weights added in blocks of 16 channels",
     },
 }
 """(part, field) -> the words of each value, None those of any other; or a sentence with its place"""

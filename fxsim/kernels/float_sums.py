@@ -8,10 +8,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from fxsim.kernels._jit import STAMP, jitable, kernel
+from fxsim.kernels._jit import STAMP, intrinsic, kernel, overload, types
+from fxsim.kernels.isa import fused as has_fused
 
 Kernel = Callable[..., Any]
+Floats = npt.NDArray[np.float32]
 
 
 def multiply_add(a, b, c):  # noqa: ANN201
@@ -31,7 +34,23 @@ def multiply_add(a, b, c):  # noqa: ANN201
     return np.float32(near)
 
 
-jitable(multiply_add)
+@intrinsic
+def _fused(typing_context, a, b, c):
+    def emit(context, builder, signature, arguments):
+        return builder.fma(*arguments)
+
+    return a(a, b, c), emit
+
+
+@overload(multiply_add)
+def _compiled(a, b, c):
+    if has_fused() and a == b == c == types.float32:
+
+        def once(a, b, c):
+            return _fused(a, b, c)
+
+        return once
+    return multiply_add
 
 
 @cache
@@ -72,3 +91,55 @@ def sums(fused: bool, bias_first: bool, columns_first: bool) -> Kernel:
                             row[q] = row[q] + bias[q]
 
     return f
+
+
+@cache
+def blocked(fused: bool) -> Kernel:
+    """``f(rows, columns, size, acc, out)``: the matrix product of ``rows (M, K)`` and ``columns (K, N)``, K in blocks.
+
+    A block of ``size`` products is summed by itself, from 0 on, and added to the blocks before it. ``fused``: each product
+    and sum is rounded once, else each by itself, and three products that are left are a block of two and one of one.
+    ``acc`` ``(N,)`` is room for a block.
+    """
+    stamp = STAMP
+
+    @kernel
+    def f(rows, columns, size, acc, out):
+        if stamp < 0:
+            return
+        depth, n = columns.shape
+        for m in range(rows.shape[0]):
+            start = 0
+            while start < depth:
+                count = min(size, depth - start)
+                if not fused and count == 3:
+                    count = 2
+                acc[:] = 0
+                for k in range(start, start + count):
+                    w = rows[m, k]
+                    for j in range(n):
+                        acc[j] = multiply_add(w, columns[k, j], acc[j]) if fused else acc[j] + w * columns[k, j]
+                for j in range(n):
+                    out[m, j] = out[m, j] + acc[j] if start else acc[j]
+                start += count
+
+    return f
+
+
+def eighths(rows: Floats, column: Floats) -> Floats:
+    """``rows (M, K) @ column (K,)``: in 8 sums, of every eighth product, that are then added up. No step is fused.
+
+    Rows go four at a time, then two, then one, and each has its own order of the 8 sums.
+    """
+    pad = -column.size % 8
+    products = np.pad(rows * column, ((0, 0), (0, pad))).reshape(len(rows), -1, 2, 4)
+    sums = np.zeros((len(rows), 2, 4), np.float32)
+    for step in range(products.shape[1]):
+        sums = sums + products[:, step]
+    a, b, c, d = np.moveaxis(sums, 2, 0)
+    fours, twos = len(rows) & ~3, len(rows) & ~1
+    out: Floats = (((a + b) + c) + d).sum(1)
+    pairs = (a + c).sum(1) + (b + d).sum(1)
+    out[fours:] = pairs[fours:]
+    out[twos:] = ((a + b) + (c + d)).sum(1)[twos:]
+    return out

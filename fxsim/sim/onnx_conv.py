@@ -1,8 +1,11 @@
 """Binds Conv, QLinearConv and ConvInteger of ONNX."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fxsim.errors import UnsupportedOp
+from fxsim.kernels.float_sums import blocked, eighths
 from fxsim.model.graph import Tensor
 from fxsim.model.ops.onnx_conv import OnnxConv, conv_2d, two_d
 from fxsim.model.qtype import Array
@@ -83,29 +86,103 @@ def conv_integer(site: Site) -> Bound:
 
 
 def conv(site: Site) -> Bound:
-    """``y = sum(x * w) + bias`` in real arithmetic, rounded to float32 once.
+    """``y = sum(x * w) + bias``: ``exact``, rounded to float32 once, or as an engine's variant adds the products.
 
-    Engines add float32 products in an order of their own, and round at each step: their last bits differ.
+    Where the variant's order is not known, sums are exact: the engine's last bits are its own there.
     """
-    _, _, g, pad = _prepared(site, 1)
-    shape, per, og = site.outputs[0].shape, g.in_c // g.groups, g.out_c // g.groups
+    _, w, g, pad = _prepared(site, 1)
+    order = _order(site.variant("exact", "gemm", *BLOCKS), g, pad, w, site.optional(2))
+    total, shape = _exact if order is None else order.sums, site.outputs[0].shape
 
     def run(values: Values) -> list[Array]:
-        x = _channels_last(value(values, 0), pad, 0).astype(np.float64)
-        weight, bias = _taps(value(values, 1)).astype(np.float64), value(values, 2)
-        total = np.zeros((g.batch, g.out_h, g.out_w, g.out_c))
-        for i in range(g.kernel_h):
-            for j in range(g.kernel_w):
-                rows = x[:, i * g.dilation_h :: g.stride_h][:, : g.out_h]
-                tap = rows[:, :, j * g.dilation_w :: g.stride_w][:, :, : g.out_w]
-                for k in range(g.groups):
-                    of = slice(k * og, (k + 1) * og)
-                    total[..., of] += tap[..., k * per : (k + 1) * per] @ weight[i, j, :, of]
+        image, bias = _channels_last(value(values, 0), pad, 0), value(values, 2)
+        sums = total(image, value(values, 1), g)
         if bias is not None:
-            total += bias.astype(np.float64)
-        return [total.astype(np.float32).transpose(0, 3, 1, 2).reshape(shape)]
+            sums += bias.reshape(-1, 1, 1)
+        return [sums.astype(np.float32).reshape(shape)]
 
     return bound(site, run)
+
+
+def _exact(x: Array, weight: Array, g: Geometry) -> Array:
+    """float64 sums ``(N, O, OH, OW)`` of a padded image ``(N, H, W, C)``."""
+    taps, per, og = _taps(weight).astype(np.float64), g.in_c // g.groups, g.out_c // g.groups
+    x, total = x.astype(np.float64), np.zeros((g.batch, g.out_h, g.out_w, g.out_c))
+    for i in range(g.kernel_h):
+        for j in range(g.kernel_w):
+            rows = x[:, i * g.dilation_h :: g.stride_h][:, : g.out_h]
+            tap = rows[:, :, j * g.dilation_w :: g.stride_w][:, :, : g.out_w]
+            for k in range(g.groups):
+                of = slice(k * og, (k + 1) * og)
+                total[..., of] += tap[..., k * per : (k + 1) * per] @ taps[i, j, :, of]
+    return total.transpose(0, 3, 1, 2)
+
+
+BLOCKS = {"nchwc8": 8, "nchwc16": 16}
+"""variant -> channels that the engine keeps side by side: one vector register's float32 numbers"""
+POINTWISE = 128
+"""channels that are summed at once by a kernel of one cell over such blocks"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Sums of ``size`` products each, one added to the other; 0: 8 sums, each of every eighth product.
+
+    Products come channel by channel, kernel row, kernel column; of ``channels`` channels at once, these inside.
+    """
+
+    size: int
+    channels: int = 1
+    fused: bool = True
+
+    def sums(self, x: Array, weight: Array, g: Geometry) -> Array:
+        """float32 sums ``(N, O, OH, OW)`` of a padded image ``(N, H, W, C)``."""
+        out = np.empty((g.batch, g.groups, g.out_c // g.groups, g.out_h * g.out_w), np.float32)
+        channel, tap = np.divmod(np.arange(weight[0].size), g.kernel_h * g.kernel_w)
+        order = np.lexsort((channel, tap, channel // self.channels))
+        columns = _columns(x, g).reshape(g.batch, -1, g.groups, order.size).transpose(0, 2, 3, 1).take(order, 2)
+        rows = weight.reshape(g.groups, -1, order.size).take(order, 2)
+        block = np.empty(out.shape[-1], np.float32)
+        for n, k in np.ndindex(out.shape[:2]):
+            a, b, c = rows[k], columns[n, k], out[n, k]
+            if self.size:
+                blocked(self.fused)(a, b, self.size, block, c)
+            elif len(a) == 1:
+                c[0] = eighths(b.T, a[0])
+            else:
+                c[:, 0] = eighths(a, b[:, 0])
+        return out.reshape(g.batch, g.out_c, g.out_h, g.out_w)
+
+
+def _order(variant: str, g: Geometry, pad: tuple[int, ...], weight: Tensor, bias: Tensor | None) -> _Order | None:
+    """How a variant adds; None where it is not known.
+
+    ``gemm``: weight times columns, on one thread: the fewer output cells, the more products a block holds; one output
+    channel or cell alone goes another way. ``nchwc16``: two-dimensional layers of constants are computed in blocks of 16
+    channels, if all blocks are full, or without groups also if the channels are a multiple of 4, or fewer than 16, and so are
+    depthwise layers of a multiple of 4 channels; all others as ``gemm``. ``nchwc8``: of 8.
+
+    Source: onnxruntime/core/optimizer/nchwc_transformer.cc, mlas/lib/snchwc.cpp, convolve.cpp, sgemm.cpp and x86_64
+    (SconvKernelCommon.h, FgemmKernelAvx512FCommon.h, SgemmKernelM1Avx.S, SgemmKernelM1TransposeBAvx.S) @ ONNX Runtime 1.31.
+    """
+    per, og, taps, cells = g.in_c // g.groups, g.out_c // g.groups, g.kernel_h * g.kernel_w, g.out_h * g.out_w
+    block, grouped = BLOCKS.get(variant, 0), g.groups > 1
+    constant = weight.data is not None and (bias is None or bias.data is not None)
+    if block and constant and len(weight.shape) == 4:
+        if (per % block == og % block == 0) if grouped else (per >= block and per % 4 == 0):
+            return _Order(POINTWISE if taps == 1 and not any(pad) else block * taps, block)
+        if (per == og == 1 and g.out_c % 4 == 0) if grouped else per < block:
+            return _Order(taps)
+    steps = (g.stride_h, g.stride_w, g.dilation_h, g.dilation_w, *pad)
+    special = grouped and (per, og, g.kernel_h, g.kernel_w, *steps) == (1, 2, 7, 7, 2, 2, 1, 1, 3, 3, 3, 3)
+    if variant == "exact" or special:  # the engine has a kernel for that one layer
+        return None
+    direct = per == g.out_w == 1 and steps == (1, 1, 1, 1, 0, 0, 0, 0)  # columns are the transpose of the image's rows
+    if og == 1:
+        return _Order(0) if direct else _Order(4, fused=False)
+    if cells == 1 and (not direct or g.in_w == 1):
+        return _Order(0)
+    return _Order(128 * (1 + (cells <= 64)) * (1 + (cells <= 32)) * (1 + (cells <= 16)))
 
 
 BINDINGS = quietly({"QLinearConv": qlinear_conv, "ConvInteger": conv_integer, "Conv": conv})

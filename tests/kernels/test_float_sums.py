@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fxsim.kernels import dynamic
 from fxsim.kernels.float32 import fma
-from fxsim.kernels.float_sums import multiply_add, sums
+from fxsim.kernels.float_sums import blocked, eighths, multiply_add, sums
 
 F = np.float32
 floats = st.floats(-1e6, 1e6, width=32)
@@ -71,6 +71,45 @@ def test_orders_of_addition_differ():
         sums(*map(bool, order))(x, w, np.ones(40, F), (1, 1, 1, 1), 1, out)
         seen.add(out.tobytes())
     assert len(seen) == 8
+
+
+@pytest.mark.parametrize(("fused", "size"), [(True, 4), (True, 5), (True, 100), (False, 4)])
+def test_blocked_equals_slow_twin(fused, size):
+    rng = np.random.default_rng(3)
+    for depth in range(1, 13):
+        a, b = rng.normal(size=(3, depth)).astype(F), rng.normal(size=(depth, 5)).astype(F)
+        out = np.full((3, 5), np.nan, F)
+        blocked(fused)(a, b, size, np.empty(5, F), out)
+        left = 2 if depth % 4 == 3 else depth % 4
+        ends = sorted(
+            {*range(size, depth, size), depth} if fused else {*range(4, depth + 1, 4), depth // 4 * 4 + left, depth}
+        )
+        for m, n in np.ndindex(3, 5):
+            total = F(0)
+            for start, end in zip([0, *ends], ends, strict=False):
+                block = F(0)
+                for k in range(start, end):
+                    block = F(fma(a[m, k], b[k, n], block)) if fused else block + a[m, k] * b[k, n]
+                total += block
+            assert out[m, n] == total
+
+
+def test_eighths_equal_slow_twin():
+    rng = np.random.default_rng(4)
+    for rows in range(1, 10):
+        a, b = rng.normal(size=(rows, 21)).astype(F), rng.normal(size=21).astype(F)
+        got = eighths(a, b)
+        for m in range(rows):
+            s = [F(0)] * 8
+            for k in range(21):
+                s[k % 8] += a[m, k] * b[k]
+            if m < rows // 4 * 4:
+                wanted = (((s[0] + s[1]) + s[2]) + s[3]) + (((s[4] + s[5]) + s[6]) + s[7])
+            elif m < rows // 2 * 2:
+                wanted = ((s[0] + s[2]) + (s[4] + s[6])) + ((s[1] + s[3]) + (s[5] + s[7]))
+            else:
+                wanted = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))
+            assert got[m] == wanted
 
 
 def test_symmetric_on_ties_and_ends():
