@@ -233,6 +233,7 @@ def main() -> None:
         "Four inferences with full dumps; XNNPACK's arithmetic held against the reference's; least times, in alternation; "
         "explain once.",
         speeds(corpus, asked.runs),
+        "Made by `python -m benchmarks.explain_engines`.",
     ]
     publish("\n\n".join(parts) + "\n", asked.report)
 
