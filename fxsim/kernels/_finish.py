@@ -38,6 +38,10 @@ from fxsim.kernels._vectors import (
 """what becomes of the sums: see :func:`finish`"""
 
 
+MAGIC = 1.5 * 2**23
+"""added to a small float32, it leaves no room for a fraction: the lowest bits are the integer then"""
+
+
 def _all(form: Any, value: int) -> Any:  # noqa: ANN401
     return ir.Constant(form, [value] * form.count)
 
@@ -87,7 +91,7 @@ def _float32(builder: Any, acc: Any, parameters: Any, limits: Any) -> Any:  # no
     product = builder.fmul(builder.sitofp(acc, form), parameters[0])
     ends = [splat(builder, builder.fptrunc(v, F32), acc.type.count) for v in limits]
     return builder.bitcast(
-        builder.fadd(clamp(builder, product, *ends), ir.Constant(form, [1.5 * 2**23] * form.count)), acc.type
+        builder.fadd(clamp(builder, product, *ends), ir.Constant(form, [MAGIC] * form.count)), acc.type
     )
 
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fxsim.arith.overflow import highest, lowest
 from fxsim.kernels import fused, isa
-from fxsim.sim.layer import Layer
+from fxsim.sim.layer import Layer, reach
 
 Floats = npt.NDArray[np.float32]
 MOST = 1 << 30
@@ -49,16 +48,3 @@ def constants(layer: Layer) -> Constants | None:
         ):
             return None
     return made
-
-
-def reach(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The least and greatest sum of each channel, for inputs of the layer's range and its padding."""
-    n = layer.geometry.out_c
-    if layer.policy == "saturate":
-        bits = layer.accumulator.bits
-        return np.full(n, lowest(bits)), np.full(n, highest(bits))
-    weight, bias = layer.weight.reshape(-1, n).astype(np.int64), layer.bias.astype(np.int64)
-    up, down = np.maximum(weight, 0).sum(axis=0), np.minimum(weight, 0).sum(axis=0)
-    low, high = (end - layer.x_zero for end in layer.input_range)
-    low, high = min(low, 0), max(high, 0)
-    return bias + up * low + down * high, bias + up * high + down * low

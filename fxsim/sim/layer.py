@@ -200,15 +200,28 @@ class Layer:
         return 0, y, x, channel
 
 
-def register_range(weight: Array, bias: Array, low: int, high: int) -> tuple[int, int]:
-    """The interval that holds every running sum of every output channel, for inputs ``low..high`` (zero point removed).
-
-    ``weight`` ``(..., O)``. Exact per channel: see :func:`fxsim.arith.bounds.dot_range`.
-    """
+def dot_ranges(weight: Array, bias: Array, low: int, high: int) -> list[tuple[int, int]]:
+    """:func:`fxsim.arith.bounds.dot_range` of each output channel; ``weight`` ``(..., O)``, inputs without zero point."""
     flat = weight.reshape(-1, weight.shape[-1]).astype(np.int64)
     positive, negative = np.maximum(flat, 0).sum(axis=0), np.minimum(flat, 0).sum(axis=0)
-    ranges = [dot_range(int(p), int(n), low, high, int(b)) for p, n, b in zip(positive, negative, bias, strict=True)]
+    return [dot_range(int(p), int(n), low, high, int(b)) for p, n, b in zip(positive, negative, bias, strict=True)]
+
+
+def register_range(weight: Array, bias: Array, low: int, high: int) -> tuple[int, int]:
+    """The interval that holds every running sum of every output channel: see :func:`dot_ranges`."""
+    ranges = dot_ranges(weight, bias, low, high)
     return min(r[0] for r in ranges), max(r[1] for r in ranges)
+
+
+def reach(layer: Layer) -> tuple[Array, Array]:
+    """The least and greatest whole sum of each channel, for inputs of the layer's range and its padding with zero points."""
+    n, bits = layer.geometry.out_c, layer.accumulator.bits
+    if layer.policy == "saturate":
+        return np.full(n, lowest(bits)), np.full(n, highest(bits))
+    low, high = (end - layer.x_zero for end in layer.input_range)
+    ends = np.array(dot_ranges(layer.weight.reshape(-1, n), np.zeros(n), low, high), np.int64).T
+    least, most = ends + layer.bias.astype(np.int64)
+    return least, most
 
 
 def within(span: tuple[int, int], bits: int) -> bool:

@@ -17,7 +17,7 @@ from fxsim.model.qtype import Array
 from fxsim.model.work import Geometry
 from fxsim.sim.base import INT32, Border, Native, address
 from fxsim.sim.fused import constants
-from fxsim.sim.layer import Layer
+from fxsim.sim.layer import Layer, reach
 
 FOLDED_SHIFT = 22
 """right shift up to which a zero point of 8 bits, shifted left, leaves room for the sum"""
@@ -29,8 +29,6 @@ WHOLE = 640 * 1024
 """bytes of the lines of a whole image that the second cache holds"""
 NARROW = 16
 """columns of a strip below which the rests of its tiles cost more than the first cache saves"""
-MAGIC = 1.5 * 2**23
-"""added to a small float32, it leaves no room for a fraction: the lowest bits are the integer then"""
 INT8, INT16 = (-128, 127), (-(1 << 15), (1 << 15) - 1)
 
 
@@ -120,8 +118,8 @@ def _rescale(layer: Layer, out: np.dtype[Any]) -> Rescale | None:
     found = constants(layer)
     if found is None:
         return rescale
-    parameters = found.scales, np.full_like(found.scales, MAGIC + layer.zero), found.offsets
-    limits = MAGIC + layer.clamp[0], MAGIC + layer.clamp[1]
+    parameters = found.scales, np.full_like(found.scales, schemes.MAGIC + layer.zero), found.offsets
+    limits = schemes.MAGIC + layer.clamp[0], schemes.MAGIC + layer.clamp[1]
     if found.single:
         return Rescale(schemes.FOLDED, parameters[:2], layer.zero, *layer.clamp, limits)
     return Rescale(schemes.FUSED, parameters, layer.zero, *layer.clamp, limits)
@@ -175,12 +173,9 @@ def _agreeing(layer: Layer) -> bool:
 
 
 def _most(layer: Layer) -> int:
-    """What no sum's magnitude exceeds."""
-    if layer.policy == "saturate":
-        return 1 << (layer.accumulator.bits - 1)
-    farthest = max(abs(end - layer.x_zero) for end in layer.input_range)
-    weights = np.abs(layer.weight.astype(np.int64)).reshape(-1, layer.geometry.out_c).sum(axis=0)
-    return int((weights * farthest + np.abs(layer.bias.astype(np.int64))).max())
+    """What no whole sum's magnitude exceeds."""
+    least, most = reach(layer)
+    return int(max(most.max(), -least.min()))
 
 
 def double_parameters(q: Array, shift: Array, left: int = 0) -> list[Array]:

@@ -11,7 +11,8 @@ from fxsim.kernels import fused, isa
 from fxsim.kernels.requantize import requantize
 from fxsim.sim import packed
 from fxsim.sim.base import Scales
-from fxsim.sim.fused import constants, reach
+from fxsim.sim.fused import constants
+from fxsim.sim.layer import reach
 from tests.sim.test_packed import check, drawn
 
 SCHEMES = (

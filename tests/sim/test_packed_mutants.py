@@ -87,7 +87,7 @@ BUGS = [
     (_finish, "_single", "sub(by, one)", "add(by, one)", int16_layer, "portable"),
     (_finish, "_single", "add(builder, product, half, sign)", "add(builder, product, sign)", int16_layer, "portable"),
     (_finish, "_single", "builder.sext(q, wide)", "builder.neg(builder.sext(q, wide))", int16_layer, "portable"),
-    (_finish, "_float32", "[1.5 * 2**23]", "[1.5 * 2**24]", float_layer, "portable"),
+    (_finish, "_float32", "[MAGIC]", "[2 * MAGIC]", float_layer, "portable"),
     (_finish, "_fused", "builder.fadd(", "builder.fsub(", fused_layer, "portable"),
     (_finish, "_fused", "offset, x))", "offset, offset))", fused_layer, "portable"),
     (_finish, "_fused", "x, scale, magic", "scale, scale, magic", fused_layer, "portable"),
