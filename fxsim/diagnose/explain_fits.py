@@ -30,7 +30,7 @@ class Sums:
     quirks: int
     same: set[Any]
     alike: tuple[Any, ...]
-    """see :func:`fxsim.diagnose.windows.summing`"""
+    """see :func:`fxsim.diagnose.bounds.summing`"""
     axis: int = -1
     """of the one quirk, among those of :data:`fxsim.diagnose.quirks.SUMS`"""
 

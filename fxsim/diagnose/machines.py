@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fxsim.arith.overflow import highest, lowest
+from fxsim.arith.overflow import highest, lowest, wrap
 from fxsim.diagnose.bounds import TWO_AT_A_TIME, flat_weight, lifted, outside, register, stored
 from fxsim.diagnose.reachable import table
 from fxsim.kernels.ordered import FREE_BITS
@@ -116,8 +116,7 @@ def fitted(value: Ints, bits: int, overflow: str) -> Ints:
     if overflow == "saturate":
         clipped: Ints = np.clip(value, lowest(bits), highest(bits))
         return clipped
-    unused = 64 - bits
-    return (value << unused) >> unused
+    return wrap(value, bits)  # type: ignore[return-value,arg-type]
 
 
 def machine(layer: Layer, channel: int, cover: npt.NDArray[np.bool_]) -> Machine | None:

@@ -28,7 +28,7 @@ BLOCK, CUT = 1, 2
 
 @cache
 def add(bits: int) -> Kernel:
-    """``f(a, b, way, zeros, q, shift, left, zero, low, high, out)``: as :func:`fxsim.kernels.pointwise.add`, by ``way``.
+    """``f(a, b, way, zeros, q, shift, left, zero, low, high, out)``: as :func:`fxsim.kernels.pointwise.join`, by ``way``.
 
     ``SHIFT_FIRST``: a term is shifted by ``left + shift`` before the high multiply, so rounded once; ``SHIFT_LAST``: it is
     shifted right afterwards, toward minus infinity. In both the sum of 8-bit tensors is cut to 16 bits, and the zero point
