@@ -17,6 +17,8 @@ Array = npt.NDArray[Any]
 Inputs = Sequence[Array]
 """One array for each input of the model, in the model's order."""
 _ARENA_BYTES = 4 << 20
+_PRESERVED_BYTES = 64 << 20
+"""where all tensors are kept beside one another"""
 
 
 class Refused(Exception):
@@ -174,7 +176,7 @@ def tflm_tensors(content: bytes, inputs: Inputs, indices: Sequence[int]) -> dict
     with _refusals():
         engine = runtime.Interpreter.from_bytes(
             content,
-            arena_size=_ARENA_BYTES,
+            arena_size=_PRESERVED_BYTES,
             intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors,
         )
         for i, value in enumerate(inputs):

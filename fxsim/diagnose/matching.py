@@ -5,7 +5,7 @@ far better.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fxsim.diagnose.formats.base import Entry
-from fxsim.diagnose.measures import Difference, difference
+from fxsim.diagnose.measures import Difference, difference, farther
 from fxsim.errors import DumpError, listed
-from fxsim.kernels.differences import mostly_equal
+from fxsim.kernels.differences import HEAD, STEPS, alike
 from fxsim.model.graph import Graph, Tensor
 from fxsim.model.qtype import Array
 
@@ -23,8 +23,10 @@ CLEARLY = 0.25
 """share of elements by which another reading must agree better than the plain one"""
 LIKELY = 0.5
 """share of elements that must agree where content alone says which tensor it is"""
-NEAR = 2
-"""steps by which a device may be off and still agree"""
+OTHERS = 100
+"""memory is another tensor's if fewer than one in so many bytes is not"""
+SMALLEST = 16
+"""bytes that say so"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +158,17 @@ def _best(t: Tensor, e: Entry, ours: Array, source: str) -> float:
         return 0.0
 
 
-def agreement(t: Tensor, theirs: Array, ours: Array) -> float:
-    """The share of elements within ``NEAR`` steps, or of floats within a thousandth of the tensor's range.
+def agreement(t: Tensor, theirs: Array, ours: Array, least: float = 0.0) -> float:
+    """The share of elements within ``STEPS``, or of floats within a thousandth of the tensor's range.
 
-    A tensor of one value agrees with everything that is flat, so it says little: its share is halved.
+    A tensor of one value agrees with everything that is flat, so it says little: its share is halved. Shares below
+    ``least`` may be told too low.
     """
     if not ours.size:
         return 0.0
     if t.qtype.kind == "int":
-        return _agreed(ours, difference(ours, theirs))
+        steps, weight = _scale(ours)
+        return weight * (1.0 - farther(ours, theirs, steps, int((1.0 - least) * ours.size) + 1) / ours.size)
     with np.errstate(invalid="ignore"):  # floats read from swapped bytes may be any NaN
         mine, other = ours.astype(np.float64), theirs.astype(np.float64)
         spread = float(np.ptp(mine[np.isfinite(mine)])) if np.isfinite(mine).any() else 0.0
@@ -172,18 +176,12 @@ def agreement(t: Tensor, theirs: Array, ours: Array) -> float:
     return share if spread else share / 2
 
 
-def _agreed(ours: Array, apart: Difference | None) -> float:
-    """:func:`agreement` of integers."""
+def _scale(ours: Array, apart: Difference | None = None) -> tuple[int, float]:
+    """By how many steps integers may be off and still agree, and what their share counts."""
+    if apart is not None and apart.spreads(8 * STEPS):
+        return STEPS, 1.0
     spread = int(ours.max()) - int(ours.min())
-    share = _share(apart, ours.size, NEAR if spread >= 8 * NEAR else 0)
-    return share if spread else share / 2
-
-
-def _share(apart: Difference | None, elements: int, steps: int) -> float:
-    """The share of elements that are at most so many steps apart."""
-    if apart is None:
-        return 1.0
-    return 1.0 - (apart.mismatches - (apart.within(steps) if steps else 0)) / elements
+    return STEPS if spread >= 8 * STEPS else 0, 1.0 if spread else 0.5
 
 
 def _read(t: Tensor, e: Entry, ours: Array, source: str) -> tuple[Array, str, Difference | None]:
@@ -191,13 +189,20 @@ def _read(t: Tensor, e: Entry, ours: Array, source: str) -> tuple[Array, str, Di
     plain = PLAIN if _as_it_stands(e, ours) else next(_readings(t, e, ours, source))
     values = e.values if plain is PLAIN else plain.values
     apart, said = difference(ours, values), plain.how and f"read {plain.how}"
-    if _share(apart, ours.size, 0) > 1 - CLEARLY:  # none can agree far better
+    if apart is None or apart.mismatches < CLEARLY * ours.size:  # none can agree far better
         return values, said, apart
-    share = _agreed(ours, apart) if t.qtype.kind == "int" else agreement(t, values, ours)
-    others = [] if share > 1 - CLEARLY else list(_readings(t, e, ours, source))[1:]
-    shares = [agreement(t, r.values, ours) for r in others]
+    if t.qtype.kind == "int":
+        steps, weight = _scale(ours, apart)
+        share = weight * (1.0 - (apart.far if steps else apart.mismatches) / ours.size)
+    else:
+        share = agreement(t, values, ours)
+    least = max(LIKELY, share + CLEARLY)
+    if least > 1.0:
+        return values, said, apart
+    others = list(_readings(t, e, ours, source))[1:]
+    shares = [agreement(t, r.values, ours, least) for r in others]
     best = max(range(len(shares)), key=lambda i: (shares[i], -i), default=0)
-    if not others or shares[best] < max(LIKELY, share + CLEARLY):
+    if not others or shares[best] < least:
         return values, said, apart
     other = others[best]
     return (
@@ -332,22 +337,26 @@ def _laid(v: Array, shape: tuple[int, ...], where: str) -> Iterator[tuple[Array,
         raise DumpError(f"{where}: has shape {list(v.shape)}; allowed: {list(shape)}, or with channels first")
 
 
-def reused(graph: Graph, theirs: Mapping[int, Array], ours: Mapping[int, Array], wrong: Iterable[int]) -> list[str]:
+def reused(graph: Graph, theirs: Mapping[int, Array], ours: Mapping[int, Array], wrong: Sequence[int]) -> list[str]:
     """Tensors whose memory held another tensor's values when it was dumped."""
-    said = []
-    others = [(j, _raw(v)) for j, v in ours.items() if not graph.tensors[j].constant and v.size]
-    alike = mostly_equal()
-    for i in wrong:
-        mine = _raw(theirs[i])
-        for j, other in others:
-            n = min(len(mine), len(other))
-            if i != j and n >= 16 and alike(mine[:n], other[:n], 0.99 * n) and np.ptp(other[:n]):
-                said.append(
-                    f"tensor {i} {graph.tensors[i].name!r} holds the values of tensor {j} {graph.tensors[j].name!r}: "
-                    "its memory was used again before it was dumped (keep all tensors, or dump after each layer)"
-                )
-                break
-    return said
+    others = [j for j, v in ours.items() if not graph.tensors[j].constant and v.nbytes >= SMALLEST]
+    arrays = [_raw(theirs[i]) for i in wrong] + [_raw(ours[j]) for j in others]
+    heads = np.zeros((len(arrays), HEAD), np.uint8)
+    for head, v in zip(heads, arrays, strict=True):
+        head[: len(v)] = v[:HEAD]
+    pairs = np.empty((len(wrong) * len(others), 2), np.int64)
+    found = alike()(heads, np.array([len(v) for v in arrays]), len(wrong), OTHERS, pairs)
+    said: dict[int, str] = {}
+    for a, b in pairs[:found].tolist():
+        i, j, n = wrong[a], others[b - len(wrong)], min(len(arrays[a]), len(arrays[b]))
+        if i in said or i == j or n < SMALLEST or not np.ptp(arrays[b][:n]):
+            continue
+        if farther(arrays[a][:n], arrays[b][:n], 0, n // OTHERS) * OTHERS < n:
+            said[i] = (
+                f"tensor {i} {graph.tensors[i].name!r} holds the values of tensor {j} {graph.tensors[j].name!r}: "
+                "its memory was used again before it was dumped (keep all tensors, or dump after each layer)"
+            )
+    return list(said.values())
 
 
 def _raw(v: Array) -> npt.NDArray[np.uint8]:

@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fxsim.kernels import differences as compiled
-from fxsim.kernels.differences import NEAR
 from fxsim.model.graph import Tensor
 from fxsim.model.qtype import Array, Shape
 from fxsim.nearness import cosine, sqnr_db
@@ -24,8 +24,7 @@ WORD = np.iinfo(np.int64)
 NONE: Array = np.empty(0, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One tensor of a comparison. Differences are dump minus fxsim, in LSB (for floats: in units in the last place)."""
 
     layer: int
@@ -96,41 +95,54 @@ class Difference:
             found.append(at)
         return (rest, *reversed(found)) if self.shape else ()
 
-    def within(self, steps: int) -> int:
-        """Differing elements that are off by so many steps at most."""
-        return sum(self.histogram.get(by, 0) for by in range(-steps, steps + 1))
+    def spreads(self, least: int) -> bool:
+        """True where the variance proves that fxsim's values reach over ``least``: it is ``(high - low)^2 / 4`` at most."""
+        n, total, squares = self.elements, self.told[compiled.SUM], self.told[compiled.SQUARES]
+        return self.summed and 4 * (n * squares - total * total) >= (least * n) ** 2
+
+    @property
+    def far(self) -> int:
+        """Elements that are off by more than ``STEPS``."""
+        return self.told[compiled.MISMATCHES] - self.told[compiled.CLOSE]
 
 
 def difference(mine: Array, other: Array) -> Difference | None:
     """``other - mine`` of two arrays of one shape and type, by one pass over both; None if they are equal. NaN equals NaN."""
-    a, b = _words(mine), _words(other)
-    if mine.dtype.itemsize == 8:  # what is further apart than a word can say
-        b = np.clip(b, np.where(a > 0, a, 0) + WORD.min, np.where(a < 0, a, 0) + WORD.max)
-    first = compiled.first_difference()(a, b)
-    if first < 0:
-        return None
+    a, b = _pair(mine, other)
     shape = mine.shape
     channels, columns, rows = shape[-1] if shape else 1, 1, 1
     if len(shape) > 2:
         rows, columns = shape[-3], shape[-2]
-    told, seen = np.empty(compiled.FIGURES + 2 * NEAR + 1, np.int64), np.empty(channels, np.uint8)
+    told, seen = np.empty(compiled.TOLD, np.int64), np.empty(channels, np.uint8)
     far = np.empty(a.size, np.int64) if a.itemsize > 1 else NONE
-    compiled.differences()(a, b, first, rows, columns, channels, far, seen, told)
-    figures: list[int] = told[: compiled.FIGURES].tolist()
-    least, most, distant = figures[compiled.LEAST : compiled.FAR + 1]
-    start, middle = max(least, -NEAR), compiled.FIGURES + NEAR
-    counts = told[middle + start : max(0, middle + min(most, NEAR) + 1)].tolist()
-    histogram = {by: count for by, count in enumerate(counts, start) if count}
-    if distant:
+    first = compiled.differences()(a, b, rows, columns, channels, far, seen, told)
+    if first < 0:
+        return None
+    figures: list[int] = told[: compiled.FIGURES + 2 * int(told[compiled.PAIRS])].tolist()
+    histogram = dict(zip(figures[compiled.FIGURES :: 2], figures[compiled.FIGURES + 1 :: 2], strict=True))
+    if distant := figures[compiled.FAR]:
         values, times = np.unique(far[:distant], return_counts=True)
         histogram = dict(sorted([*histogram.items(), *zip(values.tolist(), times.tolist(), strict=True)]))
     return Difference(a.size, shape, first, histogram, figures, seen, a.dtype.char in COMPILED)
+
+
+def farther(mine: Array, other: Array, steps: int, most: int) -> int:
+    """How many elements of two arrays of one type are more than so many steps apart; beyond ``most`` the count ends early."""
+    return int(compiled.farther()(*_pair(mine, other), steps, most))
 
 
 def differs(a: Array, b: Array) -> Array:
     """Where two arrays differ; NaN equals NaN."""
     apart: Array = a != b
     return apart & ~(np.isnan(a) & np.isnan(b)) if a.dtype.kind == "f" else apart
+
+
+def _pair(mine: Array, other: Array) -> tuple[Array, Array]:
+    """Both arrays as the kernels take them."""
+    a, b = _words(mine), _words(other)
+    if mine.dtype.itemsize == 8:  # what is further apart than a word can say
+        b = np.clip(b, np.where(a > 0, a, 0) + WORD.min, np.where(a < 0, a, 0) + WORD.max)
+    return a, b
 
 
 def _words(x: Array) -> Array:

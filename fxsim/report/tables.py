@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 
 def frame(row_type: type[Any], rows: Sequence[Any]) -> "pd.DataFrame":
-    """One row for each of ``rows``, which are dataclasses of ``row_type``."""
+    """One row for each of ``rows``, which are dataclasses or named tuples of ``row_type``."""
     import pandas as pd
 
-    names = [f.name for f in fields(row_type)]
+    names = getattr(row_type, "_fields", None) or [f.name for f in fields(row_type)]
     return pd.DataFrame([[getattr(r, n) for n in names] for r in rows], columns=names)

@@ -1,13 +1,12 @@
 """How two arrays differ: one compiled pass against its slow twin, numpy on whole arrays."""
 
 import math
-from dataclasses import fields
 
 import numpy as np
 import pytest
 
-from fxsim.diagnose.measures import LANES, Row, difference, differs, row
-from fxsim.kernels.differences import NEAR, mostly_equal
+from fxsim.diagnose.measures import LANES, Row, difference, differs, farther, row
+from fxsim.kernels.differences import HEAD, NEAR, alike
 from fxsim.model.graph import Tensor
 from fxsim.model.qtype import BOOL, FLOAT16, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT32, QuantParams
 from fxsim.nearness import cosine, sqnr_db
@@ -95,9 +94,8 @@ def held(mine, other, qtype, quant=QUANT):
     """Holds the row to its twin, and returns it."""
     t = Tensor(5, "t", mine.shape, qtype, quant)
     made, wanted = row(t, 3, "OP", mine, other, difference(mine, other)), twin(t, mine, other)
-    for f in fields(Row):
-        a, b = getattr(made, f.name), getattr(wanted, f.name)
-        assert a == (pytest.approx(b, rel=1e-9, abs=1e-12) if isinstance(b, float) else b), f.name
+    for name, a, b in zip(Row._fields, made, wanted, strict=True):
+        assert a == (pytest.approx(b, rel=1e-9, abs=1e-12) if isinstance(b, float) else b), name
     assert all(type(v) is int for pair in made.histogram.items() for v in pair)
     return made
 
@@ -245,11 +243,39 @@ def test_nan_equals_nan():
     assert differs(a.view(np.int32), b.view(np.int32)).tolist() == [False, False, True]
 
 
-@pytest.mark.parametrize("n", [16, 63, 64, 100, 1000])
-def test_mostly_equal(n):
+@pytest.mark.parametrize("n", [1, 63, 64, 100, 1000])
+def test_farther(n):
+    """Counted out up to ``most``, and beyond it told as more."""
     rng = np.random.default_rng(n)
-    a = rng.integers(0, 256, n).astype(np.uint8)
-    for wrong in {0, 1, n // 100, n // 100 + 1, n // 50, n}:
-        b = a.copy()
-        b[rng.permutation(n)[:wrong]] ^= 1
-        assert mostly_equal()(a, b, 0.99 * n) == (n - wrong > 0.99 * n)
+    for qtype in TYPES:
+        a, b = drawn(qtype, (n,), 0.5, rng, most=4)
+        for steps in (0, 2):
+            wanted = int(np.sum(np.abs(b.astype(object) - a.astype(object)) > steps))
+            assert farther(a, b, steps, n) == wanted
+            for most in {0, wanted // 2, max(0, wanted - 1), wanted}:
+                found = farther(a, b, steps, most)
+                assert found == wanted if wanted <= most else most < found <= wanted
+    ends = np.array([-(2**63), 2**63 - 1] * n)
+    assert farther(ends, -1 - ends, 2**62, 2 * n) == 2 * n
+
+
+@pytest.mark.parametrize("per", [2, 100])
+def test_alike(per):
+    """Every pair with fewer differing bytes than one in ``per``, however long; those beyond the heads are candidates."""
+    rng = np.random.default_rng(per)
+    for n in (16, 99, 101, 700, HEAD, HEAD + 1, 5000):
+        whole = rng.integers(0, 256, n).astype(np.uint8)
+        others = []
+        for wrong in {0, 1, n // per - 1, n // per, n // per + 1, n}:
+            others.append(whole.copy())
+            others[-1][rng.permutation(n)[: max(wrong, 0)]] ^= 1
+        arrays = [whole, *others]
+        heads = np.zeros((len(arrays), HEAD), np.uint8)
+        for head, v in zip(heads, arrays, strict=True):
+            head[: len(v)] = v[:HEAD]
+        pairs = np.empty((len(others), 2), np.int64)
+        found = alike()(heads, np.array([len(v) for v in arrays]), 1, per, pairs)
+        wanted = [[0, j] for j, v in enumerate(others, 1) if np.sum(v[:HEAD] != whole[:HEAD]) * per < n]
+        assert (
+            pairs[:found].tolist() == wanted and [0, 1 + [v.tobytes() for v in others].index(whole.tobytes())] in wanted
+        )
