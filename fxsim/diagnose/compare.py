@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fxsim.diagnose.differences import Differences, differs
 from fxsim.diagnose.dumps import Dump, load, source_of
 from fxsim.diagnose.matching import reused
-from fxsim.diagnose.measures import Row, difference, differs, row
+from fxsim.diagnose.measures import Row, row
 from fxsim.errors import DumpError, FxsimError
 from fxsim.files import atomic_write
 from fxsim.model.graph import Graph, Tensor
@@ -72,20 +74,71 @@ class Maps(Mapping[int, Array]):
         return len(self._pairs)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """The result of :func:`compare`."""
+    """The result of :func:`compare`: every pair of arrays was looked at; rows, maps and notes are made when asked for."""
 
-    rows: tuple[Row, ...]
-    first_divergence: Divergence | None
-    numerics: str
-    not_in_dump: tuple[int, ...] = field(default=(), repr=False)
-    """computed tensors of which the dump says nothing"""
-    mode: Mode = "entire"
-    notes: tuple[str, ...] = ()
-    """how the dump was read, and causes that are none of arithmetic: reused memory, runs that differ"""
-    maps: Mapping[int, Array] = field(default_factory=dict, repr=False)
-    """tensor that differs -> in how many inferences each of its elements does; counted when asked for"""
+    trace: Trace
+    mode: Mode
+    reading: tuple[str, ...]
+    """how the dump was read, and what of it was left out"""
+    tensors: tuple[Tensor, ...]
+    """in execution order"""
+    differences: Differences
+    """of these tensors: the dump's values less fxsim's"""
+
+    def __repr__(self) -> str:
+        """One line for people."""
+        return (
+            f"Comparison({self.mode!r}, {self.numerics!r}: {self.mismatches} of {self.elements} elements in "
+            f"{len(self.tensors)} tensors differ)"
+        )
+
+    @property
+    def numerics(self) -> str:
+        """The profile that the simulation ran under."""
+        return self.trace.plan.numerics.name
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """A row per tensor in execution order."""
+        made, apart = _made(self.trace.graph), self.differences
+        return tuple(row(t, *made[t.index][::2], *apart.pairs[k], apart[k]) for k, t in enumerate(self.tensors))
+
+    @cached_property
+    def maps(self) -> Mapping[int, Array]:
+        """Tensor that differs -> in how many inferences each of its elements does; counted when asked for."""
+        pairs = zip(self.tensors, self.differences.pairs, self.differences.mismatches, strict=True)
+        return Maps(self.trace.graph.tensors, {t.index: pair for t, pair, wrong in pairs if wrong})
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """How the dump was read, and causes that are none of arithmetic: reused memory, runs that differ."""
+        mostly = (2 * self.differences.mismatches > self.differences.elements).nonzero()[0].tolist()
+        strange = {self.tensors[k].index: self.differences.pairs[k][1] for k in mostly}
+        if not strange:
+            return self.reading
+        graph = self.trace.graph
+        return (*self.reading, *reused(graph, strange, self.trace.tensors(computed(graph))))
+
+    @cached_property
+    def first_divergence(self) -> Divergence | None:
+        """The first place, in execution order, where dump and simulation part."""
+        for k in self.differences.mismatches.nonzero()[0].tolist():
+            t, found = self.tensors[k], self.differences[k]
+            if found is not None:
+                layer, _, op = _made(self.trace.graph)[t.index]
+                mine, other = (v[found.index].item() for v in self.differences.pairs[k])
+                return Divergence(
+                    layer, op, t.index, t.name, found.index, mine, other, found.mismatches, found.elements
+                )
+        return None
+
+    @property
+    def not_in_dump(self) -> tuple[int, ...]:
+        """Computed tensors of which the dump says nothing."""
+        held = {t.index for t in self.tensors}
+        return tuple(i for i, (layer, _, _) in _made(self.trace.graph).items() if layer >= 0 and i not in held)
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -97,17 +150,17 @@ class Comparison:
     @property
     def equal(self) -> bool:
         """True if every element of every tensor in the dump is equal."""
-        return self.first_divergence is None
+        return not self.mismatches
 
     @property
     def elements(self) -> int:
         """Elements compared."""
-        return sum(r.elements for r in self.rows)
+        return int(self.differences.elements.sum())
 
     @property
     def mismatches(self) -> int:
         """Elements that differ."""
-        return sum(r.mismatches for r in self.rows)
+        return int(self.differences.mismatches.sum())
 
     def to_html(self, path: str | os.PathLike[str], explanation: "Explanation | None" = None) -> Path:
         """Writes one page with tables, heat maps, histograms and, if given, what :func:`fxsim.explain` found.
@@ -140,35 +193,22 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
         raise FxsimError(f"compare: mode is {mode!r}; allowed: 'entire', 'single'")
     graph, source = trace.graph, source_of(dump)
     matched = load(trace, dump)
-    notes = list(matched.notes)
-    theirs = dict(matched.arrays)
+    theirs, notes = dict(matched.arrays), list(matched.notes)
     if again is not None:
         for i in _unsteady(theirs, load(trace, again).arrays):
             notes.append(f"tensor {i} {graph.tensors[i].name!r} differs between two runs: left out")
             del theirs[i]
     made = _made(graph)
-    ours = single(trace, theirs) if mode == "single" else {i: matched.ours[i] for i in theirs}
-    if mode == "single" and not ours:
-        raise DumpError(f"{source}: holds no layer's inputs together with its outputs; mode 'single' needs both")
-    rows, first, apart = [], None, {}
-    for i in sorted(ours, key=made.__getitem__):
-        layer, _, op = made[i]
-        mine, other = ours[i], theirs[i]
-        found = matched.differences[i] if mode == "entire" else difference(mine, other)
-        r = row(graph.tensors[i], layer, op, mine, other, found)
-        rows.append(r)
-        if found is None:
-            continue
-        apart[i] = mine, other
-        if first is None and r.first_index is not None:
-            got, expected = mine[r.first_index].item(), other[r.first_index].item()
-            first = Divergence(layer, op, i, r.name, r.first_index, got, expected, r.mismatches, r.elements)
-    wrong = [r.tensor for r in rows if r.exact < 0.5]
-    if wrong and mode == "entire":
-        notes += reused(graph, theirs, trace.tensors(computed(graph)), wrong)
-    left_out = tuple(i for i, (layer, _, _) in made.items() if layer >= 0 and i not in ours)
-    name = trace.plan.numerics.name
-    return Comparison(tuple(rows), first, name, left_out, mode, tuple(notes), Maps(graph.tensors, apart))
+    if mode == "entire":
+        order = sorted(theirs, key=made.__getitem__)
+        apart = matched.differences.of([matched.row[i] for i in order])
+    else:
+        ours = single(trace, theirs)
+        if not ours:
+            raise DumpError(f"{source}: holds no layer's inputs together with its outputs; mode 'single' needs both")
+        order = sorted(ours, key=made.__getitem__)
+        apart = Differences([(ours[i], theirs[i]) for i in order])
+    return Comparison(trace, mode, tuple(notes), tuple(graph.tensors[i] for i in order), apart)
 
 
 def _made(graph: Graph) -> dict[int, tuple[int, int, str]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from fxsim.diagnose import explain_ops, explain_sums
 from fxsim.diagnose.cases import Case, layer_of, operands, settings_in, shipped
+from fxsim.diagnose.differences import differs
 from fxsim.diagnose.dumps import Dump, load
 from fxsim.diagnose.explain_effect import Effect, effects
 from fxsim.diagnose.explain_profile import found_profile, write
@@ -22,7 +23,6 @@ from fxsim.diagnose.explain_sums import Member, Outcome
 from fxsim.diagnose.explain_ways import Ways
 from fxsim.diagnose.explain_words import network_words, shared, verdict
 from fxsim.diagnose.matching import reused
-from fxsim.diagnose.measures import differs
 from fxsim.diagnose.quirks import tell
 from fxsim.diagnose.separate import Separation
 from fxsim.errors import DumpError, FxsimError
@@ -32,6 +32,7 @@ from fxsim.numerics import NumericsProfile, OpNumerics, list_numerics, load_nume
 from fxsim.sim import simulate
 from fxsim.sim.plan import Plan, as_executed, plan_of
 from fxsim.sim.registry import STATE_OPS
+from fxsim.sim.trace import computed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -276,10 +277,10 @@ def explain(
     count, tensors = trace.batch.count, trace.graph.tensors
     seen = Seen(trace.batch, {i: v.reshape(count, *tensors[i].shape) for i, v in matched.arrays.items()})
     found = conclude(trace.graph, users, seen, progress, matched.notes)
-    strange = {n for f in found.differing if f.status == "nothing fits" for n in _node(found.graph, f).outputs}
-    if strange:
-        computed = {i for n in trace.graph.nodes for i in n.outputs if trace.graph.tensors[i].qtype.kind != "resource"}
-        found.notes += tuple(reused(trace.graph, matched.arrays, trace.tensors(sorted(computed)), sorted(strange)))
+    lost = {i for f in found.differing if f.status == "nothing fits" for i in _node(found.graph, f).outputs}
+    if lost:
+        strange = {i: matched.arrays[i] for i in sorted(lost & matched.arrays.keys())}
+        found.notes += tuple(reused(trace.graph, strange, trace.tensors(computed(trace.graph))))
     return found
 
 

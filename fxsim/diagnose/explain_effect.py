@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fxsim.diagnose.measures import difference
+from fxsim.diagnose.differences import Differences
 from fxsim.errors import FxsimError
 from fxsim.model.graph import Graph
 from fxsim.model.qtype import Array
@@ -86,9 +86,8 @@ def _values(plan: Plan, batch: Batch) -> dict[int, Array]:
 
 def _effect(plan: Plan, count: int, usual: dict[int, Array], changed: dict[int, Array], of: Sequence[int]) -> Effect:
     graph = plan.graph
-    apart = {i: difference(usual[i], changed[i]) for i in usual}
-    most = {i: 0 if d is None else d.greatest for i, d in apart.items()}
-    wrong = {i: 0 if d is None else d.mismatches for i, d in apart.items()}
+    apart = Differences([(usual[i], changed[i]) for i in usual])
+    most, wrong = (dict(zip(usual, v.tolist(), strict=True)) for v in (apart.greatest, apart.mismatches))
     here = [i for s in plan.steps if s.node.index in of for i in s.outputs]
     grows, ops = [], {s.node.index: s.node.op for s in plan.steps}
     for s in plan.steps:

@@ -7,15 +7,15 @@ far better.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fxsim.diagnose.differences import Differences, farther
 from fxsim.diagnose.formats.base import Entry
-from fxsim.diagnose.measures import Difference, difference, farther
 from fxsim.errors import DumpError, listed
-from fxsim.kernels.differences import HEAD, STEPS, alike
+from fxsim.kernels.differences import ENOUGH, HEAD, STEPS, alike
 from fxsim.model.graph import Graph, Tensor
 from fxsim.model.qtype import Array
 
@@ -36,23 +36,18 @@ class Matched:
     arrays: dict[int, Array]
     notes: tuple[str, ...]
     """every choice that was made, and what was left out"""
-    ours: Mapping[int, Array]
-    """the simulation's values"""
-    differences: dict[int, Difference | None]
-    """how the dump's values differ from them"""
+    differences: Differences
+    """how the dump's values differ from the simulation's"""
+    row: Mapping[int, int]
+    """tensor -> its row there"""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
+class Reading(NamedTuple):
     """One way to understand an array as a tensor's values."""
 
     values: Array
     how: str
     """empty for the plain way"""
-
-
-PLAIN = Reading(np.empty(0), "")
-"""stands for what needs no reading"""
 
 
 def match(graph: Graph, entries: Sequence[Entry], simulated: Mapping[int, Array], source: str) -> Matched:
@@ -68,25 +63,41 @@ def match(graph: Graph, entries: Sequence[Entry], simulated: Mapping[int, Array]
         DumpError: if an entry names or fits no tensor, fits several equally well, has a wrong size or impossible values, or
             if two entries claim one tensor and differ.
     """
-    found: dict[int, Array] = {}
-    apart: dict[int, Difference | None] = {}
-    by: dict[int, str] = {}
+    placed = [(e, *_tensor(graph, e, simulated, source)) for e in entries]
+    known = [(e, graph.tensors[i], simulated[i]) for e, i, _ in placed if i is not None]
+    read = [_plain(*of, source) for of in known]
+    apart = _apart(known, read)
+    others = {
+        k: other
+        for k, share in _doubtful(apart).items()
+        if (other := _other(*known[k], read[k], share, int(apart.reach[k]), source)) is not None
+    }
+    if others:
+        read = [others.get(k, r) for k, r in enumerate(read)]
+        apart = _apart(known, read)
+    arrays: dict[int, Array] = {}
+    rows: dict[int, int] = {}
     notes: list[str] = []
-    for e in entries:
-        index, said = _tensor(graph, e, simulated, source)
-        if index is None:
+    k = 0
+    for e, i, said in placed:
+        if i is None:
             notes.append(f"{e.place}: {said}")
             continue
-        values, how, apart[index] = _read(graph.tensors[index], e, simulated[index], source)
-        if said or how:
-            told = ", ".join(t for t in (said, how) if t)
-            notes.append(f"{e.place}: tensor {index} {graph.tensors[index].name!r}, {told}")
-        if index in found and not np.array_equal(found[index], values):
-            raise DumpError(f"{source}: {by[index]!r} and {e.place!r} both hold tensor {index}, and differ")
-        found[index], by[index] = values, e.place
-    if not found:
+        r = read[k]
+        if said or r.how:
+            told = ", ".join(t for t in (said, r.how and f"read {r.how}") if t)
+            notes.append(f"{e.place}: tensor {i} {graph.tensors[i].name!r}, {told}")
+        if i in arrays and not np.array_equal(arrays[i], r.values):
+            raise DumpError(f"{source}: {known[rows[i]][0].place!r} and {e.place!r} both hold tensor {i}, and differ")
+        arrays[i], rows[i] = r.values, k
+        k += 1
+    if not arrays:
         raise DumpError(f"{source}: holds no tensor of {graph.name}" + (f" ({notes[0]})" if notes else ""))
-    return Matched(found, tuple(notes), simulated, apart)
+    return Matched(arrays, tuple(notes), apart, rows)
+
+
+def _apart(known: Sequence[tuple[Entry, Tensor, Array]], read: Sequence[Reading]) -> Differences:
+    return Differences([(ours, r.values) for (_, _, ours), r in zip(known, read, strict=True)])
 
 
 def plain_name(name: str) -> str:
@@ -158,17 +169,18 @@ def _best(t: Tensor, e: Entry, ours: Array, source: str) -> float:
         return 0.0
 
 
-def agreement(t: Tensor, theirs: Array, ours: Array, least: float = 0.0) -> float:
+def agreement(t: Tensor, theirs: Array, ours: Array, least: float = 0.0, reach: int | None = None) -> float:
     """The share of elements within ``STEPS``, or of floats within a thousandth of the tensor's range.
 
     A tensor of one value agrees with everything that is flat, so it says little: its share is halved. Shares below
-    ``least`` may be told too low.
+    ``least`` may be told too low. ``reach`` of our integers: from the least to the greatest, or ``ENOUGH``.
     """
     if not ours.size:
         return 0.0
     if t.qtype.kind == "int":
-        steps, weight = _scale(ours)
-        return weight * (1.0 - farther(ours, theirs, steps, int((1.0 - least) * ours.size) + 1) / ours.size)
+        reach = int(ours.max()) - int(ours.min()) if reach is None else reach
+        far = farther(ours, theirs, STEPS if reach >= ENOUGH else 0, int((1.0 - least) * ours.size) + 1)
+        return (1.0 - far / ours.size) * (1.0 if reach else 0.5)
     with np.errstate(invalid="ignore"):  # floats read from swapped bytes may be any NaN
         mine, other = ours.astype(np.float64), theirs.astype(np.float64)
         spread = float(np.ptp(mine[np.isfinite(mine)])) if np.isfinite(mine).any() else 0.0
@@ -176,46 +188,34 @@ def agreement(t: Tensor, theirs: Array, ours: Array, least: float = 0.0) -> floa
     return share if spread else share / 2
 
 
-def _scale(ours: Array, apart: Difference | None = None) -> tuple[int, float]:
-    """By how many steps integers may be off and still agree, and what their share counts."""
-    if apart is not None and apart.spreads(8 * STEPS):
-        return STEPS, 1.0
-    spread = int(ours.max()) - int(ours.min())
-    return STEPS if spread >= 8 * STEPS else 0, 1.0 if spread else 0.5
+def _plain(e: Entry, t: Tensor, ours: Array, source: str) -> Reading:
+    """The entry as it stands."""
+    v = e.values
+    if not e.raw and v.shape == ours.shape and v.dtype == ours.dtype and v.dtype.kind in "iub":
+        return Reading(v, "")
+    return next(_readings(t, e, ours, source))
 
 
-def _read(t: Tensor, e: Entry, ours: Array, source: str) -> tuple[Array, str, Difference | None]:
-    """The plain reading, unless another agrees far better; what is to be said of it; how it differs from the simulation."""
-    plain = PLAIN if _as_it_stands(e, ours) else next(_readings(t, e, ours, source))
-    values = e.values if plain is PLAIN else plain.values
-    apart, said = difference(ours, values), plain.how and f"read {plain.how}"
-    if apart is None or apart.mismatches < CLEARLY * ours.size:  # none can agree far better
-        return values, said, apart
-    if t.qtype.kind == "int":
-        steps, weight = _scale(ours, apart)
-        share = weight * (1.0 - (apart.far if steps else apart.mismatches) / ours.size)
-    else:
-        share = agreement(t, values, ours)
+def _doubtful(apart: Differences) -> dict[int, float]:
+    """Which of the plain readings differ so much that another may agree far better, and the share that agrees of integers."""
+    elements, wrong, reach = np.maximum(apart.elements, 1), apart.mismatches, apart.reach
+    off = wrong - np.where(reach >= ENOUGH, apart.close, 0)
+    share = (1.0 - off / elements) * np.where(reach > 0, 1.0, 0.5)
+    doubtful = (wrong >= CLEARLY * elements) & (wrong > 0) & (share <= 1.0 - CLEARLY)
+    return {k: share[k].item() for k in doubtful.nonzero()[0].tolist()}
+
+
+def _other(e: Entry, t: Tensor, ours: Array, plain: Reading, share: float, reach: int, source: str) -> Reading | None:
+    """The reading that agrees far better than the plain one, if there is one."""
+    if t.qtype.kind != "int":
+        share = agreement(t, plain.values, ours)
     least = max(LIKELY, share + CLEARLY)
-    if least > 1.0:
-        return values, said, apart
-    others = list(_readings(t, e, ours, source))[1:]
-    shares = [agreement(t, r.values, ours, least) for r in others]
+    others = list(_readings(t, e, ours, source))[1:] if least <= 1.0 else []
+    shares = [agreement(t, r.values, ours, least, reach) for r in others]
     best = max(range(len(shares)), key=lambda i: (shares[i], -i), default=0)
     if not others or shares[best] < least:
-        return values, said, apart
-    other = others[best]
-    return (
-        other.values,
-        f"read {other.how}: {shares[best]:.1%} agree, {share:.1%} as it stands",
-        difference(ours, other.values),
-    )
-
-
-def _as_it_stands(e: Entry, ours: Array) -> bool:
-    """True if the entry's values are integers in the tensor's type and shape."""
-    v = e.values
-    return not e.raw and v.shape == ours.shape and v.dtype == ours.dtype and v.dtype.kind in "iub"
+        return None
+    return Reading(others[best].values, f"{others[best].how}: {shares[best]:.1%} agree, {share:.1%} as it stands")
 
 
 def _readings(t: Tensor, e: Entry, ours: Array, source: str) -> Iterator[Reading]:
@@ -322,14 +322,11 @@ def _laid(v: Array, shape: tuple[int, ...], where: str) -> Iterator[tuple[Array,
         if len(shape) >= rank:
             *lead, h, w, c = shape
             if c > 1 and h * w > 1 and fits(first := (*lead, c, h, w)):
-                yield np.moveaxis(v.reshape(first), -3, -1), "with channels first (NCHW)"
+                yield v.reshape(first).swapaxes(-3, -2).swapaxes(-2, -1), "with channels first (NCHW)"
             if min(h, w, c) > 1 and fits(turned := (*lead, w, h, c)):
-                yield np.swapaxes(v.reshape(turned), -3, -2), "with rows and columns swapped (NWHC)"
+                yield v.reshape(turned).swapaxes(-3, -2), "with rows and columns swapped (NWHC)"
             if min(h, w, c) > 1 and fits(turned := (*lead, c, w, h)):
-                yield (
-                    np.moveaxis(v.reshape(turned), (-3, -1), (-1, -3)),
-                    "with rows and columns swapped, channels first (NCWH)",
-                )
+                yield v.reshape(turned).swapaxes(-3, -1), "with rows and columns swapped, channels first (NCWH)"
             break
     if len(squeezed) == 2 and min(squeezed) > 1 and (flat or given == squeezed[::-1]):
         yield np.ascontiguousarray(v.reshape(squeezed[::-1]).T).reshape(shape), "transposed"
@@ -337,10 +334,13 @@ def _laid(v: Array, shape: tuple[int, ...], where: str) -> Iterator[tuple[Array,
         raise DumpError(f"{where}: has shape {list(v.shape)}; allowed: {list(shape)}, or with channels first")
 
 
-def reused(graph: Graph, theirs: Mapping[int, Array], ours: Mapping[int, Array], wrong: Sequence[int]) -> list[str]:
-    """Tensors whose memory held another tensor's values when it was dumped."""
-    others = [j for j, v in ours.items() if not graph.tensors[j].constant and v.nbytes >= SMALLEST]
-    arrays = [_raw(theirs[i]) for i in wrong] + [_raw(ours[j]) for j in others]
+def reused(graph: Graph, strange: Mapping[int, Array], ours: Mapping[int, Array]) -> list[str]:
+    """Which of a dump's strange tensors hold another's values, as their memory had been used again when it was dumped."""
+    wrong, others = (
+        list(strange),
+        [j for j, v in ours.items() if not graph.tensors[j].constant and v.nbytes >= SMALLEST],
+    )
+    arrays = [_raw(strange[i]) for i in wrong] + [_raw(ours[j]) for j in others]
     heads = np.zeros((len(arrays), HEAD), np.uint8)
     for head, v in zip(heads, arrays, strict=True):
         head[: len(v)] = v[:HEAD]
@@ -360,4 +360,4 @@ def reused(graph: Graph, theirs: Mapping[int, Array], ours: Mapping[int, Array],
 
 
 def _raw(v: Array) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(v).reshape(-1).view(np.uint8)
+    return v.ravel().view(np.uint8)

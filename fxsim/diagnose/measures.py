@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fxsim.diagnose.differences import Difference
 from fxsim.kernels import differences as compiled
 from fxsim.model.graph import Tensor
 from fxsim.model.qtype import Array, Shape
@@ -18,10 +18,6 @@ LANES = (4, 8, 16, 32, 64)
 """vector widths after whose tails and positions differences are searched"""
 LISTED = 8
 """channels or lanes that are told one by one"""
-COMPILED = "bBh"
-"""numpy's codes of the types that are compared as they are: int8, uint8, int16; all others as int64"""
-WORD = np.iinfo(np.int64)
-NONE: Array = np.empty(0, np.int64)
 
 
 class Row(NamedTuple):
@@ -52,115 +48,6 @@ class Row(NamedTuple):
     """power of fxsim's real values over that of the difference, in decibel; infinite if equal"""
     rmse: float
     """root mean square of the difference of the real values"""
-
-
-@dataclass(slots=True, eq=False)
-class Difference:
-    """How one array differs from another of its shape and type: the other less it, in LSB (units in the last place)."""
-
-    elements: int
-    shape: Shape
-    first: int
-    """index of the first differing element in C order, in the array made flat"""
-    histogram: dict[int, int]
-    """difference -> elements, zero left out"""
-    told: list[int]
-    """the figures of :mod:`fxsim.kernels.differences`"""
-    seen: npt.NDArray[np.uint8]
-    """flags of the channels that differ, as long as few do"""
-    summed: bool
-    """True if ``told`` holds the sums"""
-
-    @property
-    def mismatches(self) -> int:
-        """Elements that differ."""
-        return self.told[compiled.MISMATCHES]
-
-    @property
-    def greatest(self) -> int:
-        """The greatest absolute difference."""
-        return max(self.told[compiled.MOST], -self.told[compiled.LEAST])
-
-    @property
-    def apart(self) -> int:
-        """The sum of all differences."""
-        return self.told[compiled.APART] if self.summed else sum(by * n for by, n in self.histogram.items())
-
-    @property
-    def index(self) -> tuple[int, ...]:
-        """Of the first differing element."""
-        found, rest = [], self.first
-        for size in self.shape[:0:-1]:
-            rest, at = divmod(rest, size)
-            found.append(at)
-        return (rest, *reversed(found)) if self.shape else ()
-
-    def spreads(self, least: int) -> bool:
-        """True where the variance proves that fxsim's values reach over ``least``: it is ``(high - low)^2 / 4`` at most."""
-        n, total, squares = self.elements, self.told[compiled.SUM], self.told[compiled.SQUARES]
-        return self.summed and 4 * (n * squares - total * total) >= (least * n) ** 2
-
-    @property
-    def far(self) -> int:
-        """Elements that are off by more than ``STEPS``."""
-        return self.told[compiled.MISMATCHES] - self.told[compiled.CLOSE]
-
-
-def difference(mine: Array, other: Array) -> Difference | None:
-    """``other - mine`` of two arrays of one shape and type, by one pass over both; None if they are equal. NaN equals NaN."""
-    a, b = _pair(mine, other)
-    shape = mine.shape
-    channels, columns, rows = shape[-1] if shape else 1, 1, 1
-    if len(shape) > 2:
-        rows, columns = shape[-3], shape[-2]
-    told, seen = np.empty(compiled.TOLD, np.int64), np.empty(channels, np.uint8)
-    far = np.empty(a.size, np.int64) if a.itemsize > 1 else NONE
-    first = compiled.differences()(a, b, rows, columns, channels, far, seen, told)
-    if first < 0:
-        return None
-    figures: list[int] = told[: compiled.FIGURES + 2 * int(told[compiled.PAIRS])].tolist()
-    histogram = dict(zip(figures[compiled.FIGURES :: 2], figures[compiled.FIGURES + 1 :: 2], strict=True))
-    if distant := figures[compiled.FAR]:
-        values, times = np.unique(far[:distant], return_counts=True)
-        histogram = dict(sorted([*histogram.items(), *zip(values.tolist(), times.tolist(), strict=True)]))
-    return Difference(a.size, shape, first, histogram, figures, seen, a.dtype.char in COMPILED)
-
-
-def farther(mine: Array, other: Array, steps: int, most: int) -> int:
-    """How many elements of two arrays of one type are more than so many steps apart; beyond ``most`` the count ends early."""
-    return int(compiled.farther()(*_pair(mine, other), steps, most))
-
-
-def differs(a: Array, b: Array) -> Array:
-    """Where two arrays differ; NaN equals NaN."""
-    apart: Array = a != b
-    return apart & ~(np.isnan(a) & np.isnan(b)) if a.dtype.kind == "f" else apart
-
-
-def _pair(mine: Array, other: Array) -> tuple[Array, Array]:
-    """Both arrays as the kernels take them."""
-    a, b = _words(mine), _words(other)
-    if mine.dtype.itemsize == 8:  # what is further apart than a word can say
-        b = np.clip(b, np.where(a > 0, a, 0) + WORD.min, np.where(a < 0, a, 0) + WORD.max)
-    return a, b
-
-
-def _words(x: Array) -> Array:
-    """The array flat, as the kernels take it: floats by their place among all floats of their type."""
-    if x.dtype.char not in COMPILED:
-        if x.dtype.kind == "b":
-            x = x.view(np.uint8)
-        else:
-            x = _places(x) if x.dtype.kind == "f" else x.astype(np.int64)
-    x = x.ravel()
-    return x if x.flags.writeable else x.copy()
-
-
-def _places(x: Array) -> npt.NDArray[np.int64]:
-    """Neighbouring floats are one apart; all NaN are one."""
-    kind = f"i{x.dtype.itemsize}"
-    bits = np.where(np.isnan(x), x.dtype.type(np.nan), x).view(kind).astype(np.int64)
-    return np.where(bits < 0, -(bits & np.iinfo(kind).max), bits)
 
 
 def row(t: Tensor, layer: int, op: str, mine: Array, other: Array, found: Difference | None) -> Row:

@@ -10,18 +10,21 @@ from fxsim.kernels._jit import INTEGER, STAMP, jitable, kernel
 Kernel = Callable[..., Any]
 NEAR = 255
 """greatest difference with a bin of its own: any of 8 bits"""
+BINS = 2 * NEAR + 1
 STEPS = 2
 """by which an element may be off and still be close"""
+ENOUGH = 16
+"""a reach of values beyond which nobody asks"""
 HEAD = 1024
 """bytes of each tensor that :func:`alike` looks at"""
 CHUNK = 64 * WORD
 """elements at a time, which the first cache holds"""
-MISMATCHES, LEAST, MOST, FAR, SUM, SQUARES, PRODUCTS, APART, NOISE, LANES_LOW, LANES_HIGH, PAIRS, CLOSE = range(13)
-PARTICULAR, TOP, BOTTOM, LEFT, RIGHT, INNER, CHANNELS = range(13, 20)
-"""what a word of ``told`` says"""
-FIGURES = 20
-TOLD = FIGURES + 3 * (2 * NEAR + 1)
-"""words of ``told``: the figures, the pairs, and room to count in"""
+FIGURES = 25
+(
+    FIRST, ELEMENTS, MISMATCHES, LEAST, MOST, CLOSE, REACH, FAR, SUM, SQUARES, PRODUCTS, APART, NOISE, LANES_LOW, LANES_HIGH,
+    PARTICULAR, TOP, BOTTOM, LEFT, RIGHT, INNER, CHANNELS, FLAGS, PAIRS, END,
+) = range(FIGURES)  # fmt: skip
+"""the words of a row of figures of :func:`differences`"""
 
 
 @jitable
@@ -86,38 +89,49 @@ def alike() -> Kernel:
     return f
 
 
+@jitable
+def _first(mine: Any, other: Any, word: int) -> int:  # noqa: ANN401
+    for i in range(0, mine.size, word):
+        bits = differing(mine, other, i)
+        if bits != 0:
+            return i + lowest(bits)
+    return -1
+
+
 @cache
 def differences() -> Kernel:
-    """``f(mine, other, rows, columns, channels, far, seen, told) -> first``: how ``other - mine`` is distributed.
+    """``f(mine, other, rows, columns, channels, far, told, k, end) -> end``: how ``other - mine`` is distributed.
 
-    ``first`` is the first index at which they differ; -1 if none does, and then nothing is told. Element ``i`` lies in
-    channel ``i % channels``, column ``i // channels % columns`` and row ``i // channels // columns % rows``.
+    Element ``i`` lies in channel ``i % channels``, column ``i // channels % columns`` and row
+    ``i // channels // columns % rows``.
 
-    Shapes: ``mine``, ``other`` flat, of one integer type; ``far`` room for differences beyond ``-NEAR..NEAR``; ``seen`` flags
-    of the channels that differ; ``told`` :data:`TOLD` words: the :data:`FIGURES`, and pairs of a difference within
-    ``-NEAR..NEAR`` and how often it is found, ascending. The figures: mismatches; least and greatest difference; how many
-    went to ``far``; of types of up to 16 bits, the sums of ``mine``, of ``mine**2``, of ``mine * other``, of the differences
-    and of their squares; the lanes ``i % 64`` that differ, as the bits of two words of 32; how many pairs follow; how many
-    elements are off by up to :data:`STEPS`. Then, if something particular can be said of it, where the differing elements
-    lie: the first and last row and column, whether one is off all borders, in how many channels.
+    Shapes: ``mine``, ``other`` flat, of one integer type; ``far`` room for differences beyond ``-NEAR..NEAR``; ``told``
+    words: rows of :data:`FIGURES`, of which row ``k`` is written; what is told of them at length, up to ``end``, behind
+    which this call adds; and :data:`BINS` at the very end to count in. The figures: the first index that differs (-1: none
+    does, and all else but ``ELEMENTS`` is 0); elements; how many differ; least and greatest difference; how many are off by
+    up to :data:`STEPS`; how far the values of ``mine`` reach, up to :data:`ENOUGH`; how many differences went to ``far``; of
+    types of up to 16 bits, the sums of ``mine``, of ``mine**2``, of ``mine * other``, of the differences and of their
+    squares; the lanes ``i % 64`` that differ, as the bits of two words of 32. Then, if something particular can be said of
+    it, where the differing elements lie: the first and last row and column, whether one is off all borders, in how many
+    channels. From ``FLAGS`` to ``PAIRS`` lie flags of the channels that differ, from there to ``END`` pairs of a difference
+    within ``-NEAR..NEAR`` and how often it is found, ascending.
     """
-    stamp, near, chunk, word, integer, figures, steps = STAMP, NEAR, CHUNK, WORD, INTEGER, FIGURES, STEPS
+    stamp, near, chunk, word, integer = STAMP, NEAR, CHUNK, WORD, INTEGER
+    figures, many, steps, enough = FIGURES, BINS, STEPS, ENOUGH
 
     @kernel
-    def f(mine, other, rows, columns, channels, far, seen, told):
+    def f(mine, other, rows, columns, channels, far, told, k, end):
         if stamp < 0:
-            return -1
-        size, first = mine.size, -1
-        for i in range(0, size, word):
-            bits = differing(mine, other, i)
-            if bits != 0:
-                first = i + lowest(bits)
-                break
+            return end
+        size, first, row_told = mine.size, _first(mine, other, word), told[k * figures : (k + 1) * figures]
+        row_told[:] = 0
+        row_told[FIRST], row_told[ELEMENTS] = first, size
         if first < 0:
-            return -1
-        pairs, bins = told[figures : -(2 * near + 1)], told[-(2 * near + 1) :]
+            return end
+        bins, seen, pairs = told[-many:], told[end : end + channels], end + channels
         bins[:] = 0
         seen[:] = 0
+        row_told[FLAGS], row_told[PAIRS] = end, pairs
         start = first // word * word
         total, squares, products, apart, noise = integer(0), integer(0), integer(0), integer(0), integer(0)
         wrong, distant = integer(0), integer(0)
@@ -126,10 +140,10 @@ def differences() -> Kernel:
         top, bottom, left, right, inner, lines = rows, -1, columns, -1, False, 0
         few, looking = (max(1, channels // 4) if channels > 1 else 0), True
         for base in range(0, size, chunk):
-            end = min(base + chunk, size)
-            one, two, both = moments(mine, other, base, end)
+            stop = min(base + chunk, size)
+            one, two, both = moments(mine, other, base, stop)
             total, squares, products = total + one, squares + two, products + both
-            for i in range(max(base, start), end, word):
+            for i in range(max(base, start), stop, word):
                 bits, up, down = stepped(mine, other, i)
                 if bits == 0:
                     continue
@@ -177,23 +191,28 @@ def differences() -> Kernel:
                     or _at_one_end(left, right, columns)
                     or (rows > 2 and columns > 2 and not inner)
                 )
-        found = 0
-        for i in range(2 * near + 1):
+        for i in range(many):
             times = bins[i]
             if times != 0:
                 d = i - near
-                pairs[found], pairs[found + 1] = d, times
-                found += 2
+                told[pairs], told[pairs + 1] = d, times
+                pairs += 2
                 least, most = min(least, d), max(most, d)
                 apart += d * times
                 noise += d * d * times
-        told[MISMATCHES], told[LEAST], told[MOST], told[FAR] = wrong, least, most, distant
-        told[SUM], told[SQUARES], told[PRODUCTS], told[APART], told[NOISE] = total, squares, products, apart, noise
-        told[LANES_LOW], told[LANES_HIGH], told[PAIRS] = lanes & 0xFFFFFFFF, (lanes >> 32) & 0xFFFFFFFF, found // 2
-        told[CLOSE] = bins[near - steps : near + steps + 1].sum()
-        told[PARTICULAR], told[TOP], told[BOTTOM], told[LEFT], told[RIGHT], told[INNER], told[CHANNELS] = (
-            looking, top, bottom, left, right, inner, lines,
-        )  # fmt: skip
-        return first
+        row_told[MISMATCHES], row_told[LEAST], row_told[MOST], row_told[FAR] = wrong, least, most, distant
+        row_told[END], row_told[CLOSE] = pairs, bins[near - steps : near + steps + 1].sum()
+        low = high = integer(mine[0])
+        for i in range(size):
+            low, high = min(low, integer(mine[i])), max(high, integer(mine[i]))
+            if not 0 <= high - low < enough:  # below zero: more than a word holds
+                break
+        row_told[REACH] = high - low if 0 <= high - low < enough else enough
+        row_told[SUM], row_told[SQUARES], row_told[PRODUCTS] = total, squares, products
+        row_told[APART], row_told[NOISE] = apart, noise
+        row_told[LANES_LOW], row_told[LANES_HIGH] = lanes & 0xFFFFFFFF, (lanes >> 32) & 0xFFFFFFFF
+        row_told[PARTICULAR], row_told[INNER], row_told[CHANNELS] = looking, inner, lines
+        row_told[TOP], row_told[BOTTOM], row_told[LEFT], row_told[RIGHT] = top, bottom, left, right
+        return pairs
 
     return f

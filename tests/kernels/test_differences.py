@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from fxsim.diagnose.measures import LANES, Row, difference, differs, farther, row
+from fxsim.diagnose.differences import Differences, difference, differs, farther
+from fxsim.diagnose.measures import LANES, Row, row
+from fxsim.kernels import differences as compiled
 from fxsim.kernels.differences import HEAD, NEAR, alike
 from fxsim.model.graph import Tensor
 from fxsim.model.qtype import BOOL, FLOAT16, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT32, QuantParams
@@ -279,3 +281,40 @@ def test_alike(per):
         assert (
             pairs[:found].tolist() == wanted and [0, 1 + [v.tobytes() for v in others].index(whole.tobytes())] in wanted
         )
+
+
+def test_many_at_once():
+    """Arrays of all types and shapes side by side tell what each tells alone, in any order."""
+    rng = np.random.default_rng(5)
+    pairs = [drawn(q, shape, share, rng, most=700) for q in TYPES for shape in SHAPES for share in (0.0, 0.1, 1.0)]
+    pairs += [tuple(rng.normal(size=(2, n)).astype(np.float32)) for n in (1, 64, 65)]
+    many = Differences(pairs)
+    order = rng.permutation(len(pairs)).tolist()
+    for found, k in zip(map(many.of(order).__getitem__, range(len(order))), order, strict=True):
+        mine, other = pairs[k]
+        alone = difference(mine, other)
+        assert (found is None) == (alone is None) == np.array_equal(mine, other)
+        if found is not None:
+            words = slice(compiled.FLAGS)  # behind them lies where more is told
+            assert found.told[words] == alone.told[words] and found.histogram == alone.histogram
+            assert found.seen.tolist() == alone.seen.tolist() and found.shape == mine.shape
+    assert many.elements.tolist() == [a.size for a, _ in pairs]
+    assert many.mismatches.tolist() == [int(np.sum(a != b)) for a, b in pairs]
+
+
+@pytest.mark.parametrize("qtype", TYPES, ids=lambda q: q.name)
+def test_closeness_and_reach(qtype):
+    rng = np.random.default_rng(6)
+    for reach in (0, 1, 15, 16, 17, 100):
+        low = qtype.min if reach % 2 else qtype.max - reach
+        mine = (low + rng.integers(0, reach, 300, endpoint=True).astype(object)).astype(qtype.dtype)
+        mine[[17, 250]] = low, low + reach
+        by = rng.integers(-4, 4, 300, endpoint=True)
+        other = np.clip(mine.astype(object) + by, qtype.min, qtype.max).astype(qtype.dtype)
+        many = Differences([(mine, other)])
+        apart = np.abs(other.astype(object) - mine.astype(object))
+        assert many.reach.tolist() == [min(reach, 16)]
+        assert many.close.tolist() == [int(np.sum((apart > 0) & (apart <= 2)))]
+        assert many.greatest.tolist() == [apart.max()]
+    ends = np.array([qtype.min, qtype.max], qtype.dtype)
+    assert Differences([(ends, ends[::-1].copy())]).reach.tolist() == [16]

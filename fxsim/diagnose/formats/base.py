@@ -1,6 +1,6 @@
 """What a reader finds."""
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +8,7 @@ import numpy.typing as npt
 from fxsim.model.qtype import Array
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class Entry(NamedTuple):
     """One array of a dump, as its file has it."""
 
     name: str
@@ -26,7 +25,7 @@ class Entry:
 
     def inside(self, file: str) -> "Entry":
         """The entry as one of a folder's."""
-        return replace(self, place=f"{file}: {self.place}" if self.place != file else file)
+        return self._replace(place=f"{file}: {self.place}" if self.place != file else file)
 
 
 def smallest(numbers: list[int] | list[float]) -> npt.NDArray[np.generic]:
