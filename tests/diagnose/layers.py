@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fxsim.arith.multiplier import quantize_multiplier
 from fxsim.importers import parse, tflite
 from fxsim.model.graph import Graph
 from tests.build import Builder
@@ -62,3 +63,13 @@ def conv(weight: Array, bias: Array, scales: tuple[float, Any, float], zeros: tu
         fused_activation_function=activation, dilation_h_factor=1, dilation_w_factor=1, **options,
     )  # fmt: skip
     return parse(b.finish([x], [y]), "conv.tflite", tflite.parse)
+
+
+def constants(
+    weight: Array, bias: Array, scales: tuple[float, float, float], zeros: tuple[int, int], rows: int
+) -> bytes:
+    """The file that ``device.c`` reads, of :func:`dense`."""
+    q, shift = quantize_multiplier(scales[0] * scales[1] / scales[2])
+    outputs, inputs = weight.shape
+    parts = ([inputs, outputs, rows, *zeros, q, shift], bias, weight.reshape(-1))
+    return np.concatenate(parts).astype(np.int32).tobytes()

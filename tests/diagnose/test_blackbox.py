@@ -11,11 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 import fxsim
-from fxsim.arith.multiplier import quantize_multiplier
 from fxsim.arith.rounding import RULES
 from fxsim.cli import app
 from fxsim.diagnose.blackbox import Command
-from fxsim.diagnose.vectors import readmemh
 from fxsim.numerics import Accumulator, NumericsProfile, OpNumerics, Requantize
 from tests.diagnose import layers
 
@@ -174,9 +172,7 @@ def program(tmp_path_factory):
     scales, zeros, rows = (2.0**-5, 2.0**-7, 2.0**-3), (11, -7), 3
     graph = layers.dense(weight, bias, scales, zeros, rows)
     (folder / "dense.tflite").write_bytes(layers.dense_file(weight, bias, scales, zeros, rows))
-    q, shift = quantize_multiplier(scales[0] * scales[1] / scales[2])
-    numbers = np.concatenate([[24, 6, rows, *zeros, q, shift], bias, weight.reshape(-1).astype(np.int32)])
-    (folder / "layer.bin").write_bytes(numbers.astype(np.int32).tobytes())
+    (folder / "layer.bin").write_bytes(layers.constants(weight, bias, scales, zeros, rows))
     return folder, graph
 
 
@@ -208,31 +204,6 @@ def test_a_program_in_c(program, quirk, change):
     assert found.queries <= MOST
     assert found.equal == (quirk == "none")
     assert len(finding.kinds) == 1
-
-
-@pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog is not installed: it simulates the hardware")
-def test_a_layer_in_hardware(tmp_path):
-    """A Verilog layer, its constants from golden vectors' own hexadecimal words, behind a function."""
-    rng = np.random.default_rng(3)
-    weight, bias = rng.integers(-127, 128, (6, 24)).astype(np.int8), rng.integers(-800, 800, 6).astype(np.int32)
-    graph = layers.dense(weight, bias, (2.0**-5, 2.0**-7, 2.0**-3), (11, -7), 1)
-    subprocess.run(["iverilog", "-g2005", "-o", tmp_path / "device", Path(__file__).with_name("device.v")], check=True)
-    paths = {name: tmp_path / f"{name}.hex" for name in ("in", "weight", "bias")}
-    paths["weight"].write_text(readmemh(weight))
-    paths["bias"].write_text(readmemh(bias))
-    out = tmp_path / "out.txt"
-    command = ["vvp", "-n", tmp_path / "device", f"+out={out}", *(f"+{k}={v}" for k, v in paths.items())]
-
-    def device(x):
-        paths["in"].write_text(readmemh(x))
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-        return np.loadtxt(out, dtype=np.int8).reshape(1, 6)
-
-    found = fxsim.explain(graph, device, numerics="tflm", queries=MOST)
-    finding = found.findings[0]
-    assert len(finding.kinds) == 1, found.words
-    assert finding.members[0].settings.accumulator == Accumulator(bits=16)
-    assert finding.members[0].settings.requantize.rounding == "to_neg"
 
 
 def test_commands_that_fail(program):
