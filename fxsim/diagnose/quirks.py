@@ -251,10 +251,9 @@ def _fields(settings: OpNumerics) -> dict[tuple[str, str], Any]:
     return found
 
 
-def distance(settings: OpNumerics, other: OpNumerics) -> int:
-    """In how many fields two settings differ."""
-    mine, theirs = _fields(settings), _fields(other)
-    return sum(mine[k] != theirs[k] for k in mine)
+def distance(settings: OpNumerics, other: OpNumerics) -> tuple[int, int]:
+    """In how many things that are told two settings differ; and where the scheme stands among all, the plainest first."""
+    return len(_words(_fields(settings), _apart(settings, other))), SCHEMES.index(settings.requantize.scheme)
 
 
 def _say(key: tuple[str, str], value: Any) -> str:  # noqa: ANN401
@@ -264,19 +263,25 @@ def _say(key: tuple[str, str], value: Any) -> str:  # noqa: ANN401
 
 def tell(settings: OpNumerics, other: OpNumerics) -> tuple[str, str]:
     """What the one does, and what the other does instead: their differences, in words."""
+    order = _apart(settings, other)
+    one, two = (", ".join(_words(_fields(side), order)) or "the default" for side in (settings, other))
+    return one, two
+
+
+def _apart(settings: OpNumerics, other: OpNumerics) -> list[tuple[str, str]]:
+    """The fields in which two settings differ, as far as they say anything."""
     mine, theirs = _fields(settings), _fields(other)
     said = {k for k in mine if mine[k] != theirs[k]}
     rounding = {("requantize", "scheme"), ("requantize", "rounding")}
     said |= rounding if said & rounding else set()  # neither says anything without the other
     if max(settings.accumulator.bits, other.accumulator.bits) <= 32:
         said -= {("requantize", "wide")}
-    order = [k for k in mine if k in said]
-    return _told(mine, order), _told(theirs, order)
+    return [k for k in mine if k in said]
 
 
-def _told(side: dict[tuple[str, str], Any], order: list[tuple[str, str]]) -> str:
+def _words(side: dict[tuple[str, str], Any], order: list[tuple[str, str]]) -> list[str]:
     words = (_say(k, side[k]) for k in order if k not in IDLE or side[IDLE[k]])
-    return ", ".join(w for w in words if w) or "the default"
+    return [w for w in words if w]
 
 
 def same_scale(a: Requantize, b: Requantize) -> bool:
