@@ -11,14 +11,15 @@ import numpy as np
 
 from fxsim.diagnose.differences import Differences, differs
 from fxsim.diagnose.dumps import Dump, load, source_of
-from fxsim.diagnose.matching import reused
 from fxsim.diagnose.measures import Row, row
+from fxsim.diagnose.reused import reused
 from fxsim.errors import DumpError, FxsimError
 from fxsim.files import atomic_write
 from fxsim.model.graph import Graph, Tensor
 from fxsim.model.qtype import Array
+from fxsim.names import short_name
 from fxsim.sim.plan import Plan
-from fxsim.sim.trace import Trace, computed
+from fxsim.sim.trace import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +48,9 @@ class Divergence:
     def __str__(self) -> str:
         """One line for people."""
         where = "model input" if self.layer < 0 else f"layer {self.layer} {self.op}"
+        where += f" (tensor {self.tensor} {short_name(self.name)!r})"
         return (
-            f"{where} (tensor {self.tensor} {self.name!r}) at {list(self.index)}: fxsim {self.got}, dump {self.expected}; "
+            f"{where} at {list(self.index)}: fxsim {self.got}, dump {self.expected}; "
             f"{self.mismatches} of {self.elements} elements differ"
         )
 
@@ -118,8 +120,8 @@ class Comparison:
         strange = {self.tensors[k].index: self.differences.pairs[k][1] for k in mostly}
         if not strange:
             return self.reading
-        graph = self.trace.graph
-        return (*self.reading, *reused(graph, strange, self.trace.tensors(computed(graph))))
+        held = {t.index: theirs for t, (_, theirs) in zip(self.tensors, self.differences.pairs, strict=True)}
+        return (*self.reading, *reused(self.trace, strange, held))
 
     @cached_property
     def first_divergence(self) -> Divergence | None:
@@ -196,7 +198,7 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
     theirs, notes = dict(matched.arrays), list(matched.notes)
     if again is not None:
         for i in _unsteady(theirs, load(trace, again).arrays):
-            notes.append(f"tensor {i} {graph.tensors[i].name!r} differs between two runs: left out")
+            notes.append(f"tensor {i} {short_name(graph.tensors[i].name)!r} differs between two runs: left out")
             del theirs[i]
     made = _made(graph)
     if mode == "entire":

@@ -22,8 +22,8 @@ from fxsim.diagnose.explain_rerun import Seen, rerun
 from fxsim.diagnose.explain_sums import Member, Outcome
 from fxsim.diagnose.explain_ways import Ways
 from fxsim.diagnose.explain_words import network_words, shared, verdict
-from fxsim.diagnose.matching import reused
 from fxsim.diagnose.quirks import tell
+from fxsim.diagnose.reused import reused
 from fxsim.diagnose.separate import Separation
 from fxsim.errors import DumpError, FxsimError
 from fxsim.model.graph import Graph, Node
@@ -32,7 +32,6 @@ from fxsim.numerics import NumericsProfile, OpNumerics, list_numerics, load_nume
 from fxsim.sim import simulate
 from fxsim.sim.plan import Plan, as_executed, plan_of
 from fxsim.sim.registry import STATE_OPS
-from fxsim.sim.trace import computed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,7 +279,7 @@ def explain(
     lost = {i for f in found.differing if f.status == "nothing fits" for i in _node(found.graph, f).outputs}
     if lost:
         strange = {i: matched.arrays[i] for i in sorted(lost & matched.arrays.keys())}
-        found.notes += tuple(reused(trace.graph, strange, trace.tensors(computed(trace.graph))))
+        found.notes += reused(trace, strange, matched.arrays)
     return found
 
 

@@ -10,23 +10,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from fxsim.diagnose.differences import Differences, farther
 from fxsim.diagnose.formats.base import Entry
 from fxsim.errors import DumpError, listed
-from fxsim.kernels.differences import ENOUGH, HEAD, STEPS, alike
+from fxsim.kernels.differences import ENOUGH, STEPS
 from fxsim.model.graph import Graph, Tensor
 from fxsim.model.qtype import Array
+from fxsim.names import short_name
 
 CLEARLY = 0.25
 """share of elements by which another reading must agree better than the plain one"""
 LIKELY = 0.5
 """share of elements that must agree where content alone says which tensor it is"""
-OTHERS = 100
-"""memory is another tensor's if fewer than one in so many bytes is not"""
-SMALLEST = 16
-"""bytes that say so"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ def match(graph: Graph, entries: Sequence[Entry], simulated: Mapping[int, Array]
         r = read[k]
         if said or r.how:
             told = ", ".join(t for t in (said, r.how and f"read {r.how}") if t)
-            notes.append(f"{e.place}: tensor {i} {graph.tensors[i].name!r}, {told}")
+            notes.append(f"{e.place}: tensor {i} {short_name(graph.tensors[i].name)!r}, {told}")
         if i in arrays and not np.array_equal(arrays[i], r.values):
             raise DumpError(f"{source}: {known[rows[i]][0].place!r} and {e.place!r} both hold tensor {i}, and differ")
         arrays[i], rows[i] = r.values, k
@@ -332,32 +328,3 @@ def _laid(v: Array, shape: tuple[int, ...], where: str) -> Iterator[tuple[Array,
         yield np.ascontiguousarray(v.reshape(squeezed[::-1]).T).reshape(shape), "transposed"
     if not plain and sorted(given) != sorted(squeezed):
         raise DumpError(f"{where}: has shape {list(v.shape)}; allowed: {list(shape)}, or with channels first")
-
-
-def reused(graph: Graph, strange: Mapping[int, Array], ours: Mapping[int, Array]) -> list[str]:
-    """Which of a dump's strange tensors hold another's values, as their memory had been used again when it was dumped."""
-    wrong, others = (
-        list(strange),
-        [j for j, v in ours.items() if not graph.tensors[j].constant and v.nbytes >= SMALLEST],
-    )
-    arrays = [_raw(strange[i]) for i in wrong] + [_raw(ours[j]) for j in others]
-    heads = np.zeros((len(arrays), HEAD), np.uint8)
-    for head, v in zip(heads, arrays, strict=True):
-        head[: len(v)] = v[:HEAD]
-    pairs = np.empty((len(wrong) * len(others), 2), np.int64)
-    found = alike()(heads, np.array([len(v) for v in arrays]), len(wrong), OTHERS, pairs)
-    said: dict[int, str] = {}
-    for a, b in pairs[:found].tolist():
-        i, j, n = wrong[a], others[b - len(wrong)], min(len(arrays[a]), len(arrays[b]))
-        if i in said or i == j or n < SMALLEST or not np.ptp(arrays[b][:n]):
-            continue
-        if farther(arrays[a][:n], arrays[b][:n], 0, n // OTHERS) * OTHERS < n:
-            said[i] = (
-                f"tensor {i} {graph.tensors[i].name!r} holds the values of tensor {j} {graph.tensors[j].name!r}: "
-                "its memory was used again before it was dumped (keep all tensors, or dump after each layer)"
-            )
-    return list(said.values())
-
-
-def _raw(v: Array) -> npt.NDArray[np.uint8]:
-    return v.ravel().view(np.uint8)

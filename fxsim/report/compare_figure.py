@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fxsim.report.names import short_name
+from fxsim.names import short_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

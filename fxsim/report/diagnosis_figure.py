@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fxsim.names import short_name
 from fxsim.report.figures import LIMIT, PALETTE, bare, new_figure, plain
-from fxsim.report.names import short_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.patches import Rectangle
 
+from fxsim.names import short_name
 from fxsim.report.figures import LIMIT, PALETTE, bare, legend, new_figure, plain
-from fxsim.report.names import short_name
 from fxsim.report.units import SIZES, amount, scale
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fxsim.names import short_name
 from fxsim.report.figures import image
 from fxsim.report.units import show
 
@@ -16,7 +17,7 @@ def render(template: str, **values: object) -> str:
     """A template of ``report/templates``, with everything escaped."""
     loader = PackageLoader("fxsim", "report/templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["number"] = show
+    environment.filters |= {"number": show, "short": short_name}
     return environment.get_template(template).render(**values)
 
 

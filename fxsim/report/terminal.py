@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fxsim.report.names import short_name
+from fxsim.names import short_name
 from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
 
 if TYPE_CHECKING:

@@ -130,6 +130,30 @@ def test_reused_memory_is_recognized(trace, mode):
     assert any("'conv1' holds the values of tensor" in n for n in fxsim.compare(trace, dump, mode).notes)
 
 
+def test_reused_memory_is_recognized_on_a_device_that_differs_everywhere(trace):
+    """The values are another tensor's as the dump has it, not as fxsim computes it."""
+    theirs = fxsim.simulate(trace.graph, load_inputs(trace.graph, "random:5"), "litert-xnnpack", keep="all")
+    dump = {f"tensor_{i}": v.copy() for i, v in theirs.kept.items()}
+    made = (trace.graph.nodes[k].outputs[0] for k in (0, 1))
+    first, second = sorted(made, key=lambda i: dump[f"tensor_{i}"].size)
+    values = dump[f"tensor_{second}"]
+    values ^= (np.random.default_rng(0).random(values.shape) < 0.4).astype(np.int8)  # off by one in many elements
+    dump[f"tensor_{first}"].reshape(-1)[:] = values.reshape(-1)[: dump[f"tensor_{first}"].size]
+    for mode in ("entire", "single"):
+        (note,) = fxsim.compare(trace, dump, mode).notes
+        assert note.startswith(f"tensor {first} ") and f"holds the values of tensor {second} " in note
+
+
+def test_constants_in_a_dump_are_compared_too(trace):
+    constant = next(t for t in trace.graph.tensors if t.constant and t.qtype.name == "int8")
+    dump = {f"tensor_{constant.index}": constant.data, "conv1": trace.tensor("conv1")}
+    assert fxsim.compare(trace, dump).equal
+    dump[f"tensor_{constant.index}"] = constant.data ^ np.int8(1)
+    result = fxsim.compare(trace, dump)
+    assert result.mismatches == constant.elements and result.rows[0].layer == -1
+    assert all(str(n) for n in result.notes)
+
+
 def test_runs_that_differ_are_left_out(trace):
     a = trace.tensor("conv1")
     b = a.copy()
