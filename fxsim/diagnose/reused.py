@@ -21,7 +21,7 @@ SMALLEST = 16
 def reused(trace: Trace, strange: Mapping[int, Array], held: Mapping[int, Array]) -> tuple[str, ...]:
     """Which strange tensors of a dump hold another's values: as fxsim has them, or as ``held``, all of the dump, has them.
 
-    Of two that hold the same in the dump, the one that was made first has lost its own.
+    Of two strange ones that hold the same, the one that was made first has lost its own.
     """
     graph, views = trace.graph, trace.plan.views if isinstance(trace.plan, Plan) else {}
     when = {i: n for n, i in enumerate(computed(graph))}
@@ -38,7 +38,7 @@ def reused(trace: Trace, strange: Mapping[int, Array], held: Mapping[int, Array]
     names = [short_name(t.name) for t in graph.tensors]
     for a, b in pairs[:found].tolist():
         i, (j, other), n = wrong[a], others[b - len(wrong)], min(len(arrays[a]), len(arrays[b]))
-        if other is not simulated[j] and when[j] <= when.get(i, -1):
+        if other is not simulated[j] and j in strange and when[j] <= when.get(i, -1):
             continue
         if i in said or views.get(i, i) == views.get(j, j) or n < SMALLEST or not np.ptp(arrays[b][:n]):
             continue

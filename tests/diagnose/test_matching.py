@@ -142,6 +142,11 @@ def test_reused_memory_is_recognized_on_a_device_that_differs_everywhere(trace):
     for mode in ("entire", "single"):
         (note,) = fxsim.compare(trace, dump, mode).notes
         assert note.startswith(f"tensor {first} ") and f"holds the values of tensor {second} " in note
+    dump = {f"tensor_{i}": v.copy() for i, v in theirs.kept.items()}
+    dump[f"tensor_{first}"] ^= (np.random.default_rng(0).random(dump[f"tensor_{first}"].shape) < 0.4).astype(np.int8)
+    dump[f"tensor_{second}"] = dump[f"tensor_{first}"].copy()  # and what was never written
+    (note,) = fxsim.compare(trace, dump).notes
+    assert note.startswith(f"tensor {second} ") and f"holds the values of tensor {first} " in note
 
 
 def test_constants_in_a_dump_are_compared_too(trace):
