@@ -16,6 +16,8 @@ from fxsim.nearness import cosine, sqnr_db
 
 LANES = (4, 8, 16, 32, 64)
 """vector widths after whose tails and positions differences are searched"""
+CHANCE = 1e-3
+"""a place is told where elements at random would lie in one like it less often"""
 LISTED = 8
 """channels or lanes that are told one by one"""
 
@@ -87,7 +89,7 @@ def _reals(t: Tensor, raw: Array) -> npt.NDArray[np.float64]:
 
 
 def places(found: Difference) -> Iterator[str]:
-    """What is particular of where and by how much elements differ; each statement holds for every one of them."""
+    """What is particular of where and by how much elements differ: it holds for every one of them, and hardly by chance."""
     if found.mismatches < 4:
         return
     told, shape = found.told, found.shape
@@ -99,11 +101,25 @@ def places(found: Difference) -> Iterator[str]:
         yield "all downward"
     if told[compiled.PARTICULAR] and len(shape) > 2:
         yield from _edges(shape, told)
-    total = shape[-1] if shape else 1
-    if told[compiled.PARTICULAR] and total > 1 and told[compiled.CHANNELS] <= max(1, total // 4):
+    total, several = shape[-1] if shape else 1, told[compiled.CHANNELS]
+    few = told[compiled.PARTICULAR] and several <= max(1, total // 4)
+    if total > 1 and few and _telling(found.mismatches, several, total):
         channels = found.seen.nonzero()[0][: LISTED + 1].tolist()
         yield f"only in channel{'s' if len(channels) > 1 else ''} {_list(channels)} of {total}"
     yield from _lanes(found)
+
+
+def _telling(elements: int, some: int, places: int, choices: int | None = None) -> bool:
+    """True if elements strewn evenly over ``places`` would all fall into ``some`` less often than ``CHANCE``.
+
+    That is ``choices (some / places)^elements`` at most; ``choices`` are the ways to choose them, by default all that are.
+    """
+    ways = _log_choices(places, some) if choices is None else math.log(choices)
+    return ways - elements * math.log(places / some) < math.log(CHANCE)
+
+
+def _log_choices(places: int, some: int) -> float:
+    return math.lgamma(places + 1) - math.lgamma(some + 1) - math.lgamma(places - some + 1)
 
 
 def _edges(shape: Shape, told: list[int]) -> Iterator[str]:
@@ -111,32 +127,35 @@ def _edges(shape: Shape, told: list[int]) -> Iterator[str]:
     height, width = shape[-3:-1]
     if told[compiled.INNER]:
         return
+    wrong = told[compiled.MISMATCHES]
     top, bottom, left, right = told[compiled.TOP : compiled.RIGHT + 1]
     for first, last, size, what in ((top, bottom, height, "row"), (left, right, width, "column")):
-        if size > 2 and first == last and first in (0, size - 1):
+        if size > 2 and first == last and first in (0, size - 1) and _telling(wrong, 1, size, 2):
             yield f"only in the {'first' if first == 0 else 'last'} {what}"
     if height > 2 and width > 2 and top < bottom and left < right:
-        yield "only at the border: padding"
+        cells, inner = height * width, (height - 2) * (width - 2)
+        if _telling(wrong, cells - inner, cells, 1):
+            yield "only at the border: padding"
 
 
 def _lanes(found: Difference) -> Iterator[str]:
     """Positions modulo a vector's width, and the tail that fills no vector."""
-    size = found.elements
+    size, wrong = found.elements, found.mismatches
     seen = found.told[compiled.LANES_LOW] | found.told[compiled.LANES_HIGH] << 32
-    if found.mismatches >= 8 and seen.bit_count() <= 32:  # with more, there are more than half of any width's lanes
+    if seen.bit_count() <= 32:  # with more, there are more than half of any width's lanes
         folded = {LANES[-1]: seen}
         for lanes in LANES[-2::-1]:
             folded[lanes] = seen = (seen | seen >> lanes) & ((1 << lanes) - 1)
         for lanes in LANES:
-            of = folded[lanes]
-            if size >= 4 * lanes and of.bit_count() <= lanes // 2:
-                inside = (n for n in range(lanes) if of >> n & 1)
+            of = folded[lanes].bit_count()
+            if size >= 4 * lanes and of <= lanes // 2 and _telling(wrong, of, lanes):
+                inside = (n for n in range(lanes) if folded[lanes] >> n & 1)
                 yield f"only where index mod {lanes} is {_list(list(islice(inside, LISTED + 1)))}"
                 return
     if found.first <= size - LANES[-1]:
         return
     tails = [lanes for lanes in LANES if size % lanes and found.first >= size - size % lanes]
-    if tails:
+    if tails and _telling(wrong, size % tails[0], size, 1):
         yield f"only in the tail after blocks of {tails[0]}"
 
 

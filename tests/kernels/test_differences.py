@@ -1,12 +1,14 @@
 """How two arrays differ: one compiled pass against its slow twin, numpy on whole arrays."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from fxsim.diagnose.differences import Differences, difference, differs, farther
 from fxsim.diagnose.measures import LANES, Row, row
+from fxsim.diagnose.measures import places as places_of
 from fxsim.kernels import differences as compiled
 from fxsim.kernels.differences import HEAD, NEAR, alike
 from fxsim.model.graph import Tensor
@@ -50,9 +52,15 @@ def twin(t, mine, other):
     )  # fmt: skip
 
 
+def telling(ways, share, elements):
+    """Elements that are strewn evenly would lie so by chance, in one of the ways, less than once in a thousand."""
+    return ways * Fraction(share) ** elements < Fraction(1, 1000)
+
+
 def places(d):
     wrong = d != 0
-    if wrong.sum() < 4:
+    n = int(wrong.sum())
+    if n < 4:
         return
     if np.all(d[wrong] % 256 == 0):
         yield "all by multiples of 256: a register wrapped, or bytes were lost"
@@ -61,31 +69,36 @@ def places(d):
     elif np.all(d[wrong] < 0):
         yield "all downward"
     if wrong.ndim >= 3:
-        yield from edges(wrong)
+        yield from edges(wrong, n)
     total = wrong.shape[-1] if wrong.ndim else 1
     channels = np.flatnonzero(wrong.reshape(-1, total).any(axis=0))
-    if total > 1 and len(channels) <= max(1, total // 4):
+    few = len(channels) <= max(1, total // 4)
+    if total > 1 and few and telling(math.comb(total, len(channels)), Fraction(len(channels), total), n):
         yield f"only in channel{'s' if len(channels) > 1 else ''} {some(channels)} of {total}"
     at, size = np.flatnonzero(wrong), wrong.size
     for lanes in LANES:
         seen = np.unique(at % lanes)
-        if size >= 4 * lanes and len(seen) <= lanes // 2 and len(at) >= 8:
+        few = size >= 4 * lanes and len(seen) <= lanes // 2
+        if few and telling(math.comb(lanes, len(seen)), Fraction(len(seen), lanes), n):
             yield f"only where index mod {lanes} is {some(seen)}"
             return
     tails = [lanes for lanes in LANES if size % lanes and at.min() >= size - size % lanes]
-    if tails:
+    if tails and telling(1, Fraction(size % tails[0], size), n):
         yield f"only in the tail after blocks of {tails[0]}"
 
 
-def edges(wrong):
+def edges(wrong, n):
     height, width = wrong.shape[-3:-1]
     image = wrong.reshape(-1, height, width, wrong.shape[-1]).any(axis=(0, 3))
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     for seen, size, what in ((rows, height, "row"), (columns, width, "column")):
-        if size > 2 and len(seen) == 1 and seen[0] in (0, size - 1):
+        if size > 2 and len(seen) == 1 and seen[0] in (0, size - 1) and telling(2, Fraction(1, size), n):
             yield f"only in the {'first' if seen[0] == 0 else 'last'} {what}"
     if height > 2 and width > 2 and len(rows) > 1 and len(columns) > 1 and not image[1:-1, 1:-1].any():
-        yield "only at the border: padding"
+        border = np.ones_like(image)
+        border[1:-1, 1:-1] = False
+        if telling(1, Fraction(int(border.sum()), border.size), n):
+            yield "only at the border: padding"
 
 
 def some(numbers):
@@ -232,6 +245,18 @@ def test_lanes_and_tails():
     assert where((1030, 1), lambda i, _: i % 64 < 32) == "only where index mod 64 is 0, 1, 2, 3, 4, 5, 6, 7, ..."
     assert where((1030, 1), lambda i, _: i % 64 < 33) == ""
     assert where((3, 10), lambda i, j: i * 10 + j > 23) == "only in the tail after blocks of 8"
+
+
+@pytest.mark.parametrize("count", [4, 8, 20, 40])
+def test_chance_is_no_place(count):
+    rng, said = np.random.default_rng(count), 0
+    for shape in ((1, 16, 16, 32), (1, 4, 4, 144), (2, 3, 5, 7), (1, 300)):
+        mine = np.zeros(shape, np.int8)
+        for _ in range(50):
+            other = mine.copy()
+            other.reshape(-1)[rng.permutation(mine.size)[:count]] = rng.choice([-1, 1], count)
+            said += any("only" in words for words in places_of(difference(mine, other)))
+    assert said <= 2  # of 200, each with some eight chances of one in a thousand
 
 
 def test_differences_by_multiples_of_256():
