@@ -189,6 +189,8 @@ def ask(
         found.queries = len(asked.inputs)
         following = _telling(graph, found) if more else []
         if not following:
+            for f in found.findings:
+                f.decided = f.separation is not None
             return found
         more = asked.ask(following)
 

@@ -94,6 +94,8 @@ class Finding:
     outcome: Outcome | None = field(default=None, repr=False)
     profiles: tuple[str, ...] = ()
     """shipped profiles in the first class"""
+    decided: bool = False
+    """True if the device was asked about all that an input could tell apart: then words tell kinds, not settings"""
 
     @property
     def separating(self) -> int:

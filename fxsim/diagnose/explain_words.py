@@ -39,10 +39,15 @@ def confidence(f: "Finding") -> str:
     """How surely the first of the class is the device's: what else fits, and how many elements told the nearest rival off."""
     assert f.outcome is not None
     count, told, tried = len(f.members), f.separating, f.outcome.tried
-    fit = "alone fits" if count == 1 else f"simplest of {count:,} arithmetics that fit"
+    kinds = len(f.kinds) if f.decided else count
+    if kinds > 1:
+        fit = f"simplest of {kinds:,} {'kinds of arithmetic' if f.decided else 'arithmetics'} that fit"
+    else:
+        fit = "alone fits" if count == 1 else f"alone fits, written in {count:,} ways"
     if not told:
         return f"{fit}; weak: none of {tried:,} elements tells any shipped arithmetic off"
-    return f"{fit}; {'weak: ' if told < FEW else ''}{told:,} of {tried:,} elements tell the nearest other off"
+    weak = "weak: " if told < FEW else ""
+    return f"{fit}; {weak}{told:,} of {tried:,} elements tell{'s' if told == 1 else ''} the nearest other off"
 
 
 def kinds_words(f: "Finding") -> str:
