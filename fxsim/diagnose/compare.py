@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fxsim.diagnose.explain import Explanation
 
 Mode = Literal["entire", "single"]
+TOLD = ("numerics", "rows", "maps", "notes", "not_in_dump")
+"""what a comparison makes of the simulation when asked"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,15 @@ class Maps(Mapping[int, Array]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """The result of :func:`compare`: every pair of arrays was looked at; rows, maps and notes are made when asked for."""
+    """The result of :func:`compare`.
+
+    Every pair of arrays was looked at; rows, maps and notes are made when asked for, of the dump's arrays as they are then.
+    """
 
     trace: Trace
     mode: Mode
+    first_divergence: Divergence | None
+    """the first place, in execution order, where dump and simulation part"""
     reading: tuple[str, ...]
     """how the dump was read, and what of it was left out"""
     tensors: tuple[Tensor, ...]
@@ -96,7 +103,13 @@ class Comparison:
             f"{len(self.tensors)} tensors differ)"
         )
 
-    @property
+    def __getstate__(self) -> dict[str, Any]:
+        """What is told, without the simulation, which no pickle takes."""
+        for name in TOLD:
+            getattr(self, name)
+        return self.__dict__ | {"trace": None}
+
+    @cached_property
     def numerics(self) -> str:
         """The profile that the simulation ran under."""
         return self.trace.plan.numerics.name
@@ -124,19 +137,6 @@ class Comparison:
         return (*self.reading, *reused(self.trace, strange, held))
 
     @cached_property
-    def first_divergence(self) -> Divergence | None:
-        """The first place, in execution order, where dump and simulation part."""
-        for k in self.differences.mismatches.nonzero()[0].tolist():
-            t, found = self.tensors[k], self.differences[k]
-            if found is not None:
-                layer, _, op = _made(self.trace.graph)[t.index]
-                mine, other = (v[found.index].item() for v in self.differences.pairs[k])
-                return Divergence(
-                    layer, op, t.index, t.name, found.index, mine, other, found.mismatches, found.elements
-                )
-        return None
-
-    @property
     def not_in_dump(self) -> tuple[int, ...]:
         """Computed tensors of which the dump says nothing."""
         held = {t.index for t in self.tensors}
@@ -188,6 +188,8 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
             dump lacks, and those with memory, are left out then.
         again: another dump of the same run; tensors in which the two differ are not compared.
 
+    A dict's arrays are not copied: they must stay as they are until the result's rows, maps and notes have been asked for.
+
     Raises:
         DumpError: if the dump cannot be read, fits no tensor of the model, or has another size.
     """
@@ -210,7 +212,18 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
             raise DumpError(f"{source}: holds no layer's inputs together with its outputs; mode 'single' needs both")
         order = sorted(ours, key=made.__getitem__)
         apart = Differences([(ours[i], theirs[i]) for i in order])
-    return Comparison(trace, mode, tuple(notes), tuple(graph.tensors[i] for i in order), apart)
+    tensors = tuple(graph.tensors[i] for i in order)
+    return Comparison(trace, mode, _divergence(graph, tensors, apart), tuple(notes), tensors, apart)
+
+
+def _divergence(graph: Graph, tensors: Sequence[Tensor], apart: Differences) -> Divergence | None:
+    for k in apart.mismatches.nonzero()[0].tolist():
+        t, found = tensors[k], apart[k]
+        if found is not None:
+            layer, _, op = _made(graph)[t.index]
+            mine, other = (v[found.index].item() for v in apart.pairs[k])
+            return Divergence(layer, op, t.index, t.name, found.index, mine, other, found.mismatches, found.elements)
+    return None
 
 
 def _made(graph: Graph) -> dict[int, tuple[int, int, str]]:
@@ -248,7 +261,9 @@ def single(trace: Trace, theirs: Mapping[int, Array]) -> dict[int, Array]:
         return given.setdefault(i, theirs[i].reshape(count, *graph.tensors[i].shape))
 
     for step in plan.steps:
-        if step.remembers or not any(i in theirs for i in step.outputs):
+        if step.remembers or any(graph.tensors[i].variable for i in step.inputs if i >= 0):  # which it would write to
+            continue
+        if not any(i in theirs for i in step.outputs):
             continue
         ins = {i: None if graph.tensors[i].constant else inference(i) for i in step.inputs}
         if any(v is None and not graph.tensors[i].constant for i, v in ins.items()):

@@ -26,8 +26,6 @@ class Difference:
     """the figures of :mod:`fxsim.kernels.differences`"""
     histogram: dict[int, int]
     """difference -> elements, zero left out"""
-    seen: npt.NDArray[np.int64]
-    """flags of the channels that differ, as long as few do"""
     summed: bool
     """True if ``told`` holds the sums"""
 
@@ -76,20 +74,20 @@ class Differences:
     def __init__(self, pairs: Sequence[tuple[Array, Array]]) -> None:
         """``other - mine`` of pairs ``(mine, other)``, by one pass over each."""
         end = FIGURES * len(pairs)
-        room = sum(2 * BINS + _channels(mine.shape) for mine, _ in pairs)
-        self._told = told = np.empty(end + room + BINS, np.int64)
+        self._told = told = np.empty(end + 2 * BINS * len(pairs) + BINS, np.int64)
+        seen = np.empty(max((_channels(mine.shape) for mine, _ in pairs), default=0), np.uint8)
         self.figures = told[:end].reshape(-1, FIGURES)
         self.pairs = pairs
-        self._far: dict[int, tuple[Array, Array]] = {}  # by where a pair's own words begin
+        self._far: list[tuple[Array, Array] | None] = [None] * len(pairs)  # the histogram beyond its own bins
         differences = compiled.differences()
         for k, (mine, other) in enumerate(pairs):
             a, b = _pair(mine, other)
             shape = mine.shape
             rows, columns = shape[-3:-1] if len(shape) > 2 else (1, 1)
             far = np.empty(a.size, np.int64) if a.itemsize > 1 else NONE
-            end = differences(a, b, rows, columns, _channels(shape), far, told, k, end)
+            end = differences(a, b, rows, columns, _channels(shape), far, seen, told, k, end)
             if far is not NONE and (distant := self.figures[k, compiled.FAR]):
-                self._far[int(self.figures[k, compiled.FLAGS])] = np.unique(far[:distant], return_counts=True)
+                self._far[k] = np.unique(far[:distant], return_counts=True)
 
     @property
     def elements(self) -> npt.NDArray[np.int64]:
@@ -102,9 +100,9 @@ class Differences:
         return self.figures[:, compiled.MISMATCHES]
 
     @property
-    def greatest(self) -> npt.NDArray[np.int64]:
+    def greatest(self) -> list[int]:
         """Of each pair, the greatest absolute difference."""
-        return np.maximum(self.figures[:, compiled.MOST], -self.figures[:, compiled.LEAST])
+        return [max(most, -least) for least, most in self.figures[:, compiled.LEAST : compiled.MOST + 1].tolist()]
 
     @property
     def close(self) -> npt.NDArray[np.int64]:
@@ -119,7 +117,8 @@ class Differences:
     def of(self, rows: Sequence[int]) -> "Differences":
         """Some of the pairs, in another order."""
         found = copy(self)
-        found.pairs, found.figures = [self.pairs[k] for k in rows], self.figures[rows]
+        found.pairs, found._far = [self.pairs[k] for k in rows], [self._far[k] for k in rows]
+        found.figures = self.figures[rows]
         return found
 
     def __getitem__(self, k: int) -> Difference | None:
@@ -128,12 +127,12 @@ class Differences:
         if figures[compiled.FIRST] < 0:
             return None
         mine = self.pairs[k][0]
-        flags, pairs, end = figures[compiled.FLAGS :]
+        pairs, end = figures[compiled.PAIRS : compiled.END + 1]
         counts = iter(self._told[pairs:end].tolist())
         histogram = dict(zip(counts, counts, strict=True))
-        if flags in self._far:
-            histogram = dict(sorted([*histogram.items(), *zip(*(v.tolist() for v in self._far[flags]), strict=True)]))
-        return Difference(mine.shape, figures, histogram, self._told[flags:pairs], mine.dtype.char in COMPILED)
+        if (far := self._far[k]) is not None:
+            histogram = dict(sorted([*histogram.items(), *zip(*(v.tolist() for v in far), strict=True)]))
+        return Difference(mine.shape, figures, histogram, mine.dtype.char in COMPILED)
 
 
 def difference(mine: Array, other: Array) -> Difference | None:

@@ -87,7 +87,7 @@ def _values(plan: Plan, batch: Batch) -> dict[int, Array]:
 def _effect(plan: Plan, count: int, usual: dict[int, Array], changed: dict[int, Array], of: Sequence[int]) -> Effect:
     graph = plan.graph
     apart = Differences([(usual[i], changed[i]) for i in usual])
-    most, wrong = (dict(zip(usual, v.tolist(), strict=True)) for v in (apart.greatest, apart.mismatches))
+    most, wrong = (dict(zip(usual, v, strict=True)) for v in (apart.greatest, apart.mismatches.tolist()))
     here = [i for s in plan.steps if s.node.index in of for i in s.outputs]
     grows, ops = [], {s.node.index: s.node.op for s in plan.steps}
     for s in plan.steps:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -10,15 +9,16 @@ import numpy.typing as npt
 
 from fxsim.diagnose.differences import Difference
 from fxsim.kernels import differences as compiled
+from fxsim.kernels.differences import NAMED
 from fxsim.model.graph import Tensor
-from fxsim.model.qtype import Array, Shape
+from fxsim.model.qtype import Array
 from fxsim.nearness import cosine, sqnr_db
 
 LANES = (4, 8, 16, 32, 64)
 """vector widths after whose tails and positions differences are searched"""
 CHANCE = 1e-3
 """a place is told where elements at random would lie in one like it less often"""
-LISTED = 8
+LISTED = NAMED - 1
 """channels or lanes that are told one by one"""
 
 
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 
 def row(t: Tensor, layer: int, op: str, mine: Array, other: Array, found: Difference | None) -> Row:
-    """The row of tensor ``t``; ``found`` is the :func:`difference` of its arrays."""
+    """The row of tensor ``t``; ``found`` tells how its arrays differ."""
     n = mine.size
     if found is None:
         return Row(layer, op, t.index, t.name, n, 0, 1.0, 0, 0.0, {}, None, "", 1.0, math.inf, 0.0)
@@ -90,72 +90,84 @@ def _reals(t: Tensor, raw: Array) -> npt.NDArray[np.float64]:
 
 def places(found: Difference) -> Iterator[str]:
     """What is particular of where and by how much elements differ: it holds for every one of them, and hardly by chance."""
-    if found.mismatches < 4:
-        return
-    told, shape = found.told, found.shape
-    if found.greatest >= 256 and all(by % 256 == 0 for by in found.histogram):
+    wrong, told, shape = found.mismatches, found.told, found.shape
+    if found.greatest >= 256 and wrong >= 4 and all(by % 256 == 0 for by in found.histogram):
         yield "all by multiples of 256: a register wrapped, or bytes were lost"
-    elif told[compiled.LEAST] > 0:
-        yield "all upward"
-    elif told[compiled.MOST] < 0:
-        yield "all downward"
-    if told[compiled.PARTICULAR] and len(shape) > 2:
-        yield from _edges(shape, told)
-    total, several = shape[-1] if shape else 1, told[compiled.CHANNELS]
-    few = told[compiled.PARTICULAR] and several <= max(1, total // 4)
-    if total > 1 and few and _telling(found.mismatches, several, total):
-        channels = found.seen.nonzero()[0][: LISTED + 1].tolist()
-        yield f"only in channel{'s' if len(channels) > 1 else ''} {_list(channels)} of {total}"
-    yield from _lanes(found)
+    elif math.log(2) * (1 - wrong) < math.log(CHANCE) and not told[compiled.LEAST] < 0 < told[compiled.MOST]:
+        yield "all upward" if told[compiled.MOST] > 0 else "all downward"
+    edges, channels = [], 0
+    if told[compiled.PARTICULAR]:
+        edges = list(_edges(found)) if len(shape) > 2 else []
+        yield from edges
+        total, several = shape[-1] if shape else 1, told[compiled.CHANNELS]
+        if (
+            several <= max(1, total // 4)
+            and total > 1
+            and _telling(found, found.elements // total * several, total, several)
+        ):
+            channels = total
+            which = told[compiled.CHANNEL : compiled.CHANNEL + several]
+            yield f"only in channel{'s' if several > 1 else ''} {_list(which)} of {total}"
+    lanes = list(_lanes(found, channels))
+    yield from lanes
+    if not lanes and not edges:
+        yield from _tail(found)
 
 
-def _telling(elements: int, some: int, places: int, choices: int | None = None) -> bool:
-    """True if elements strewn evenly over ``places`` would all fall into ``some`` less often than ``CHANCE``.
+def _telling(found: Difference, members: int, places: int = 1, some: int = 1) -> bool:
+    """True if chance would choose so few elements for all that differ less often than ``CHANCE``.
 
-    That is ``choices (some / places)^elements`` at most; ``choices`` are the ways to choose them, by default all that are.
+    ``members`` lie in ``some`` of a tensor's ``places``: of all ways to draw the elements that differ, a share of
+    ``C(members, n) / C(elements, n)`` lies within these, and they may be any of ``C(places, some)``.
     """
-    ways = _log_choices(places, some) if choices is None else math.log(choices)
-    return ways - elements * math.log(places / some) < math.log(CHANCE)
+    n = found.mismatches
+    chance = _log_choices(members, n) - _log_choices(found.elements, n) + _log_choices(places, some)
+    return chance < math.log(CHANCE)
 
 
 def _log_choices(places: int, some: int) -> float:
     return math.lgamma(places + 1) - math.lgamma(some + 1) - math.lgamma(places - some + 1)
 
 
-def _edges(shape: Shape, told: list[int]) -> Iterator[str]:
+def _edges(found: Difference) -> Iterator[str]:
     """Rows and columns of images: padding."""
-    height, width = shape[-3:-1]
+    told, (height, width) = found.told, found.shape[-3:-1]
     if told[compiled.INNER]:
         return
-    wrong = told[compiled.MISMATCHES]
     top, bottom, left, right = told[compiled.TOP : compiled.RIGHT + 1]
     for first, last, size, what in ((top, bottom, height, "row"), (left, right, width, "column")):
-        if size > 2 and first == last and first in (0, size - 1) and _telling(wrong, 1, size, 2):
+        if size > 2 and first == last and first in (0, size - 1) and _telling(found, found.elements // size, 2):
             yield f"only in the {'first' if first == 0 else 'last'} {what}"
     if height > 2 and width > 2 and top < bottom and left < right:
-        cells, inner = height * width, (height - 2) * (width - 2)
-        if _telling(wrong, cells - inner, cells, 1):
+        pixels = found.elements // (height * width)
+        if _telling(found, found.elements - pixels * (height - 2) * (width - 2)):
             yield "only at the border: padding"
 
 
-def _lanes(found: Difference) -> Iterator[str]:
-    """Positions modulo a vector's width, and the tail that fills no vector."""
-    size, wrong = found.elements, found.mismatches
-    seen = found.told[compiled.LANES_LOW] | found.told[compiled.LANES_HIGH] << 32
-    if seen.bit_count() <= 32:  # with more, there are more than half of any width's lanes
-        folded = {LANES[-1]: seen}
-        for lanes in LANES[-2::-1]:
-            folded[lanes] = seen = (seen | seen >> lanes) & ((1 << lanes) - 1)
-        for lanes in LANES:
-            of = folded[lanes].bit_count()
-            if size >= 4 * lanes and of <= lanes // 2 and _telling(wrong, of, lanes):
-                inside = (n for n in range(lanes) if folded[lanes] >> n & 1)
-                yield f"only where index mod {lanes} is {_list(list(islice(inside, LISTED + 1)))}"
-                return
+def _lanes(found: Difference, channels: int) -> Iterator[str]:
+    """Positions modulo a vector's width, unless they are those of ``channels``, which are told."""
+    size, seen = found.elements, found.told[compiled.LANES_LOW] | found.told[compiled.LANES_HIGH] << 32
+    if seen.bit_count() > 32:  # more than half of any width's lanes
+        return
+    folded = {LANES[-1]: seen}
+    for lanes in LANES[-2::-1]:
+        folded[lanes] = seen = (seen | seen >> lanes) & ((1 << lanes) - 1)
+    for lanes in LANES:
+        inside = [n for n in range(lanes) if folded[lanes] >> n & 1]
+        members = sum((size - n - 1) // lanes + 1 for n in inside)
+        if size >= 4 * lanes and len(inside) <= lanes // 2 and _telling(found, members, lanes, len(inside)):
+            if not channels or channels % lanes:
+                yield f"only where index mod {lanes} is {_list(inside[: LISTED + 1])}"
+            return
+
+
+def _tail(found: Difference) -> Iterator[str]:
+    """Elements that fill no vector."""
+    size = found.elements
     if found.first <= size - LANES[-1]:
         return
     tails = [lanes for lanes in LANES if size % lanes and found.first >= size - size % lanes]
-    if tails and _telling(wrong, size % tails[0], size, 1):
+    if tails and _telling(found, size % tails[0]):
         yield f"only in the tail after blocks of {tails[0]}"
 
 

@@ -19,12 +19,14 @@ HEAD = 1024
 """bytes of each tensor that :func:`alike` looks at"""
 CHUNK = 64 * WORD
 """elements at a time, which the first cache holds"""
-FIGURES = 25
+NAMED = 9
+"""channels that are told one by one"""
+FIGURES = 24 + NAMED
 (
     FIRST, ELEMENTS, MISMATCHES, LEAST, MOST, CLOSE, REACH, FAR, SUM, SQUARES, PRODUCTS, APART, NOISE, LANES_LOW, LANES_HIGH,
-    PARTICULAR, TOP, BOTTOM, LEFT, RIGHT, INNER, CHANNELS, FLAGS, PAIRS, END,
-) = range(FIGURES)  # fmt: skip
-"""the words of a row of figures of :func:`differences`"""
+    PARTICULAR, TOP, BOTTOM, LEFT, RIGHT, INNER, PAIRS, END, CHANNELS, CHANNEL,
+) = range(FIGURES - NAMED + 1)  # fmt: skip
+"""the words of a row of figures of :func:`differences`; from CHANNEL on, those of the first channels that differ"""
 
 
 @jitable
@@ -100,27 +102,27 @@ def _first(mine: Any, other: Any, word: int) -> int:  # noqa: ANN401
 
 @cache
 def differences() -> Kernel:
-    """``f(mine, other, rows, columns, channels, far, told, k, end) -> end``: how ``other - mine`` is distributed.
+    """``f(mine, other, rows, columns, channels, far, seen, told, k, end) -> end``: how ``other - mine`` is distributed.
 
     Element ``i`` lies in channel ``i % channels``, column ``i // channels % columns`` and row
     ``i // channels // columns % rows``.
 
-    Shapes: ``mine``, ``other`` flat, of one integer type; ``far`` room for differences beyond ``-NEAR..NEAR``; ``told``
-    words: rows of :data:`FIGURES`, of which row ``k`` is written; what is told of them at length, up to ``end``, behind
-    which this call adds; and :data:`BINS` at the very end to count in. The figures: the first index that differs (-1: none
-    does, and all else but ``ELEMENTS`` is 0); elements; how many differ; least and greatest difference; how many are off by
-    up to :data:`STEPS`; how far the values of ``mine`` reach, up to :data:`ENOUGH`; how many differences went to ``far``; of
-    types of up to 16 bits, the sums of ``mine``, of ``mine**2``, of ``mine * other``, of the differences and of their
-    squares; the lanes ``i % 64`` that differ, as the bits of two words of 32. Then, if something particular can be said of
-    it, where the differing elements lie: the first and last row and column, whether one is off all borders, in how many
-    channels. From ``FLAGS`` to ``PAIRS`` lie flags of the channels that differ, from there to ``END`` pairs of a difference
+    Shapes: ``mine``, ``other`` flat, of one integer type; ``far`` room for differences beyond ``-NEAR..NEAR``; ``seen``
+    room for a flag a channel; ``told`` words: rows of :data:`FIGURES`, of which row ``k`` is written; histograms up to
+    ``end``, behind which this call adds its own; and :data:`BINS` at the very end to count in. The figures: the first index
+    that differs (-1: none does, and all else but ``ELEMENTS`` is 0); elements; how many differ; least and greatest
+    difference; how many are off by up to :data:`STEPS`; how far the values of ``mine`` reach, up to :data:`ENOUGH`; how many
+    differences went to ``far``; of types of up to 16 bits, the sums of ``mine``, of ``mine**2``, of ``mine * other``, of the
+    differences and of their squares; the lanes ``i % 64`` that differ, as the bits of two words of 32. Then, if something
+    particular can be said of it, where the differing elements lie: the first and last row and column, whether one is off all
+    borders, in how many channels, and the first :data:`NAMED` of these. From ``PAIRS`` to ``END`` lie pairs of a difference
     within ``-NEAR..NEAR`` and how often it is found, ascending.
     """
     stamp, near, chunk, word, integer = STAMP, NEAR, CHUNK, WORD, INTEGER
-    figures, many, steps, enough = FIGURES, BINS, STEPS, ENOUGH
+    figures, many, steps, enough, named = FIGURES, BINS, STEPS, ENOUGH, NAMED
 
     @kernel
-    def f(mine, other, rows, columns, channels, far, told, k, end):
+    def f(mine, other, rows, columns, channels, far, seen, told, k, end):
         if stamp < 0:
             return end
         size, first, row_told = mine.size, _first(mine, other, word), told[k * figures : (k + 1) * figures]
@@ -128,10 +130,9 @@ def differences() -> Kernel:
         row_told[FIRST], row_told[ELEMENTS] = first, size
         if first < 0:
             return end
-        bins, seen, pairs = told[-many:], told[end : end + channels], end + channels
+        bins, pairs = told[-many:], end
         bins[:] = 0
-        seen[:] = 0
-        row_told[FLAGS], row_told[PAIRS] = end, pairs
+        seen[:channels] = 0
         start = first // word * word
         total, squares, products, apart, noise = integer(0), integer(0), integer(0), integer(0), integer(0)
         wrong, distant = integer(0), integer(0)
@@ -201,7 +202,8 @@ def differences() -> Kernel:
                 apart += d * times
                 noise += d * d * times
         row_told[MISMATCHES], row_told[LEAST], row_told[MOST], row_told[FAR] = wrong, least, most, distant
-        row_told[END], row_told[CLOSE] = pairs, bins[near - steps : near + steps + 1].sum()
+        row_told[PAIRS], row_told[END] = end, pairs
+        row_told[CLOSE] = bins[near - steps : near + steps + 1].sum()
         low = high = integer(mine[0])
         for i in range(size):
             low, high = min(low, integer(mine[i])), max(high, integer(mine[i]))
@@ -212,6 +214,11 @@ def differences() -> Kernel:
         row_told[APART], row_told[NOISE] = apart, noise
         row_told[LANES_LOW], row_told[LANES_HIGH] = lanes & 0xFFFFFFFF, (lanes >> 32) & 0xFFFFFFFF
         row_told[PARTICULAR], row_told[INNER], row_told[CHANNELS] = looking, inner, lines
+        at = 0
+        for channel in range(channels if looking else 0):
+            if seen[channel] and at < named:
+                row_told[CHANNEL + at] = channel
+                at += 1
         row_told[TOP], row_told[BOTTOM], row_told[LEFT], row_told[RIGHT] = top, bottom, left, right
         return pairs
 

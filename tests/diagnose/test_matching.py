@@ -1,5 +1,6 @@
 """Dumps that lie otherwise than the model: found out, said, and never guessed at."""
 
+import pickle
 import re
 
 import numpy as np
@@ -206,3 +207,50 @@ class TestSingle:
     def test_unknown_modes_are_refused(self, trace):
         with pytest.raises(fxsim.FxsimError, match="'single'"):
             fxsim.compare(trace, {"softmax": trace.tensor("softmax")}, mode="one")
+
+
+@pytest.mark.corpus
+def test_single_mode_leaves_state_alone(corpus):
+    """Layers that write to variables are not run again: they would write to the dump."""
+    graph = fxsim.read(corpus / "models" / "keyword_svdf.tflite")
+    trace = fxsim.simulate(graph, load_inputs(graph, "random:3"), keep="all")
+    dump = {f"tensor_{i}": v.copy() for i, v in trace.kept.items()}
+    before = {k: v.copy() for k, v in dump.items()}
+    for v in dump.values():
+        v.flags.writeable = False
+    result = fxsim.compare(trace, dump, "single")
+    assert result.equal and not result.notes
+    assert all(np.array_equal(before[k], v) for k, v in dump.items())
+    stateful = {i for n in graph.nodes if n.op == "SVDF" for i in n.outputs}
+    assert stateful and not stateful & {t.index for t in result.tensors}
+
+
+def test_what_the_network_makes_alike_is_not_named(trace):
+    """A view of a tensor that differs everywhere, and a float simulation, which has no views."""
+    x = load_inputs(trace.graph, "random:5")
+    real = fxsim.simulate(trace.graph, x, "float32", keep="all")
+    dump = {f"tensor_{i}": np.nextafter(v, np.float32(np.inf)) for i, v in real.kept.items() if v.dtype == np.float32}
+    assert not fxsim.compare(real, dump).notes
+    dump = {f"tensor_{i}": v ^ np.int8(1) for i, v in trace.kept.items() if v.dtype == np.int8}
+    for mode in ("entire", "single"):
+        assert not fxsim.compare(trace, dump, mode).notes
+
+
+def test_a_comparison_can_be_pickled(trace):
+    dump = {f"tensor_{i}": v ^ np.int8(1) for i, v in trace.kept.items() if v.dtype == np.int8}
+    result = fxsim.compare(trace, dump)
+    again = pickle.loads(pickle.dumps(result))
+    assert (again.rows, again.notes, again.first_divergence) == (result.rows, result.notes, result.first_divergence)
+    assert (again.elements, again.mismatches, again.numerics) == (result.elements, result.mismatches, result.numerics)
+    assert again.not_in_dump == result.not_in_dump and str(again.first_divergence) == str(result.first_divergence)
+    assert all(np.array_equal(again.maps[i], result.maps[i]) for i in result.maps)
+
+
+def test_the_first_divergence_is_told_at_once(trace):
+    values = trace.tensor("conv1").copy()
+    values.reshape(-1)[3] ^= 1
+    dump = {"conv1": values}
+    result = fxsim.compare(trace, dump)
+    expected = values.reshape(-1)[3]
+    values[...] = 7
+    assert result.first_divergence.expected == expected
