@@ -27,6 +27,10 @@ class DumpError(FxsimError):
     """A dump or trace file cannot be read, or does not belong to the model."""
 
 
+class NoArrays(DumpError):
+    """A file of a dump's format that holds no array: beside others in a folder it is left out."""
+
+
 class InputError(FxsimError):
     """The values given to a model have the wrong shape, type or content."""
 

@@ -41,7 +41,7 @@ def compare(
     ] = None,
     count: Count = 1,
 ) -> None:
-    """Compare a dump with the simulation, tensor by tensor. Exit code 1 if they differ."""
+    """Compare a dump with the simulation, tensor by tensor. Exit code 1 if they differ, or the two dumps of --again do."""
     result = fxsim.compare(simulate(model, source, count, numerics), against, mode.value, again)
     out.print(terminal.comparison(f"{against.name} against {model.name} as {result.numerics}", result))
     for note in result.notes:
@@ -49,7 +49,11 @@ def compare(
     terminal.say(out, terminal.verdict(result), "green" if result.equal else "red")
     if html is not None:
         result.to_html(html)
-    if not result.equal:
+    if result.unsteady:
+        terminal.say(
+            out, f"{terminal.counted(len(result.unsteady), 'tensor')} differ between two runs of the device", "red"
+        )
+    if not result.equal or result.unsteady:
         raise typer.Exit(1)
 
 

@@ -68,10 +68,25 @@ def explain(
         terminal.say(out, note)
     terminal.say(out, found.words, "red" if unexplained else "green")
     terminal.say(out, telling(found, model, separate))
+    if save is not None:
+        terminal.say(out, saved(found, save))
     if found.queries:
-        terminal.say(out, f"the device was asked {found.queries} times")
+        terminal.say(out, f"the device was asked {terminal.counted(found.queries, 'time')}")
     if unexplained:
         raise typer.Exit(1)
+
+
+def saved(found: "Explanation", path: Path) -> str:
+    """How much of the dump the profile that was written makes."""
+    from fxsim.diagnose.explain_words import spans
+
+    if not found.missed:
+        return f"{path}: each layer, given the device's own inputs, is the device's in every bit"
+    layers = spans(sorted(found.missed))
+    return (
+        f"{path}: does not make all that the device does: {sum(found.missed.values()):,} elements differ, in layers "
+        f"{layers}, though each has the device's own inputs (a profile has one arithmetic for all layers of an op and a type)"
+    )
 
 
 def telling(found: "Explanation", model: Path, path: Path | None) -> str:

@@ -10,7 +10,7 @@ import fxsim
 from fxsim.cli.common import Model, app, out
 from fxsim.errors import FxsimError
 from fxsim.files import atomic_write
-from fxsim.report import terminal
+from fxsim.report import sheet, terminal
 
 if TYPE_CHECKING:
     from fxsim.cost.profiles import Overlap as Way
@@ -101,8 +101,8 @@ def targets() -> None:
     from fxsim.targets import describe_libraries, describe_targets, describe_technologies
 
     headings, rows = describe_targets()
-    out.print(terminal.table("targets", dict.fromkeys(headings, "left"), rows))
+    out.print(sheet.table("targets", dict.fromkeys(headings, "left"), rows))
     headings, rows = describe_libraries()
-    out.print(terminal.table("libraries: CORE+LIBRARY[@CLOCK][@VOLTS]", dict.fromkeys(headings, "left"), rows))
+    out.print(sheet.table("libraries: CORE+LIBRARY[@CLOCK][@VOLTS]", dict.fromkeys(headings, "left"), rows))
     headings, rows = describe_technologies()
-    out.print(terminal.table("technologies: --technology NAME; picojoules", dict.fromkeys(headings, "left"), rows))
+    out.print(sheet.table("technologies: --technology NAME; picojoules", dict.fromkeys(headings, "left"), rows))

@@ -10,7 +10,7 @@ import typer
 import fxsim
 from fxsim.cli.common import Count, Input, Model, Numerics, Threads, app, called, out, progress, simulate
 from fxsim.errors import FxsimError
-from fxsim.report import terminal
+from fxsim.report import sheet, terminal
 
 if TYPE_CHECKING:
     from fxsim.sim.trace import Summary
@@ -146,4 +146,4 @@ def numerics() -> None:
             acc, rescale = p.real.accumulate, f"to {p.real.format}, ties_even"
         rows.append([name, p.description, acc, rescale, p.verified, p.against])
     headings = ("numerics", "what", "accumulator", "requantize", "verified", "against")
-    out.print(terminal.table("numerics", dict.fromkeys(headings, "left"), rows))
+    out.print(sheet.table("numerics", dict.fromkeys(headings, "left"), rows))

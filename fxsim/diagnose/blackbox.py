@@ -152,6 +152,22 @@ class Asked:
             self.outputs.append(tuple(made))
         return len(self.inputs) < self.most
 
+    def ask_again(self) -> None:
+        """Asks the first query once more.
+
+        Raises:
+            DumpError: if the device now gives another answer, so that nothing can be learned from it.
+        """
+        again = Asked(self.graph, self.device, 1)
+        again.ask(self.inputs[:1])
+        for i, one, two in zip(self.graph.outputs, self.outputs[0], again.outputs[0], strict=True):
+            if one.tobytes() != two.tobytes():
+                wrong = int(np.count_nonzero(one != two))
+                raise DumpError(
+                    f"device: gives other answers when the same input is given again: {wrong} of {one.size} elements of "
+                    f"output {self.graph.tensors[i].name!r} differ; allowed: answers that depend on the inputs alone"
+                )
+
     @property
     def seen(self) -> Seen:
         """The answers as a dump."""
@@ -189,6 +205,8 @@ def ask(
         found.queries = len(asked.inputs)
         following = _telling(graph, found) if more else []
         if not following:
+            if any(f.status == "nothing fits" for f in found.findings):
+                asked.ask_again()
             for f in found.findings:
                 f.decided = f.separation is not None
             return found

@@ -15,6 +15,7 @@ from fxsim.diagnose.measures import Row, row
 from fxsim.diagnose.reused import reused
 from fxsim.errors import DumpError, FxsimError
 from fxsim.files import atomic_write
+from fxsim.kernels.differences import FIRST
 from fxsim.model.graph import Graph, Tensor
 from fxsim.model.qtype import Array
 from fxsim.names import short_name
@@ -88,9 +89,11 @@ class Comparison:
     trace: Trace
     mode: Mode
     first_divergence: Divergence | None
-    """the first place, in execution order, where dump and simulation part"""
+    """the first place in execution order where dump and simulation part; with memory, in the first inference to differ"""
     reading: tuple[str, ...]
     """how the dump was read, and what of it was left out"""
+    unsteady: tuple[int, ...]
+    """tensors that differ between two dumps of the same run; they are left out"""
     tensors: tuple[Tensor, ...]
     """in execution order"""
     differences: Differences
@@ -184,8 +187,8 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
             trace. Keys name tensors: ``output_<n>``, ``input_<n>``, ``tensor_<index>``, or their own names; where none
             does, size and content decide, and ``notes`` say so.
         mode: ``"entire"``: what fxsim computes from the model's inputs, so that a difference lives on in later layers;
-            ``"single"``: each layer is given the device's own inputs, so that it is judged alone. Layers whose inputs the
-            dump lacks, and those with memory, are left out then.
+            ``"single"``: each layer is given the device's own inputs (the model's as the simulation had them, where the dump
+            lacks them), so that it is judged alone. Layers whose inputs the dump lacks, and those with memory, are left out.
         again: another dump of the same run; tensors in which the two differ are not compared.
 
     A dict's arrays are not copied: they must stay as they are until the result's rows, maps and notes have been asked for.
@@ -197,9 +200,10 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
         raise FxsimError(f"compare: mode is {mode!r}; allowed: 'entire', 'single'")
     graph, source = trace.graph, source_of(dump)
     matched = load(trace, dump)
-    theirs, notes = dict(matched.arrays), list(matched.notes)
+    theirs, notes, unsteady = dict(matched.arrays), list(matched.notes), list[int]()
     if again is not None:
-        for i in _unsteady(theirs, load(trace, again).arrays):
+        unsteady = _unsteady(theirs, load(trace, again).arrays)
+        for i in unsteady:
             notes.append(f"tensor {i} {short_name(graph.tensors[i].name)!r} differs between two runs: left out")
             del theirs[i]
     made = _made(graph)
@@ -213,11 +217,15 @@ def compare(trace: Trace, dump: Dump, mode: Mode = "entire", again: Dump | None 
         order = sorted(ours, key=made.__getitem__)
         apart = Differences([(ours[i], theirs[i]) for i in order])
     tensors = tuple(graph.tensors[i] for i in order)
-    return Comparison(trace, mode, _divergence(graph, tensors, apart), tuple(notes), tensors, apart)
+    return Comparison(trace, mode, _divergence(trace, tensors, apart), tuple(notes), tuple(unsteady), tensors, apart)
 
 
-def _divergence(graph: Graph, tensors: Sequence[Tensor], apart: Differences) -> Divergence | None:
-    for k in apart.mismatches.nonzero()[0].tolist():
+def _divergence(trace: Trace, tensors: Sequence[Tensor], apart: Differences) -> Divergence | None:
+    """Of the first layer; in a network with memory of the first inference in which one differs."""
+    graph, differ = trace.graph, apart.mismatches.nonzero()[0].tolist()
+    if isinstance(trace.plan, Plan) and not trace.plan.stateless:
+        differ.sort(key=lambda k: apart.figures[k, FIRST] // tensors[k].elements)
+    for k in differ:
         t, found = tensors[k], apart[k]
         if found is not None:
             layer, _, op = _made(graph)[t.index]
@@ -250,27 +258,29 @@ def single(trace: Trace, theirs: Mapping[int, Array]) -> dict[int, Array]:
     workspace = plan.workspace(program=False)
     views = {alias: source for alias, source in plan.views.items() if alias in theirs and source in theirs}
     result = {i: theirs[source].reshape(theirs[i].shape) for i, source in views.items()}
-    given: dict[int, Array] = {}
+    given = {i: v for i, v in zip(trace.batch.indices, trace.batch.values, strict=True) if i not in theirs}
 
     def inference(i: int) -> Array | None:
-        """Tensor ``i`` as ``(count, *shape)``; None if the dump lacks it."""
-        if i not in theirs and plan.views.get(i) in theirs:
-            i = plan.views[i]
+        """Tensor ``i`` as ``(count, *shape)``, the model's inputs as the simulation had them; None if the dump lacks it."""
         if i not in theirs:
-            return None
-        return given.setdefault(i, theirs[i].reshape(count, *graph.tensors[i].shape))
+            i = plan.views.get(i, i)
+        if i not in given and i in theirs:
+            given[i] = theirs[i].reshape(count, *graph.tensors[i].shape)
+        return given.get(i)
 
     for step in plan.steps:
         if step.remembers or any(graph.tensors[i].variable for i in step.inputs if i >= 0):  # which it would write to
             continue
         if not any(i in theirs for i in step.outputs):
             continue
-        ins = {i: None if graph.tensors[i].constant else inference(i) for i in step.inputs}
-        if any(v is None and not graph.tensors[i].constant for i, v in ins.items()):
+        ins = {i: inference(i) for i in step.inputs if i >= 0 and not graph.tensors[i].constant}
+        if any(v is None for v in ins.values()):
             continue
         made = [np.empty((count, *graph.tensors[i].shape), graph.tensors[i].qtype.dtype) for i in step.outputs]
         for n in range(count):
-            values = [workspace.values[i] if (v := ins[i]) is None else _shaped(v[n], graph, i) for i in step.inputs]
+            values = [
+                workspace.values[i] if (v := ins.get(i)) is None else _shaped(v[n], graph, i) for i in step.inputs
+            ]
             step.run(workspace, values, [m[n] for m in made])
         for i, m in zip(step.outputs, made, strict=True):
             if i in theirs:

@@ -23,7 +23,7 @@ from fxsim.diagnose.explain_sums import Member, Outcome
 from fxsim.diagnose.explain_ways import Ways
 from fxsim.diagnose.explain_words import network_words, shared, verdict
 from fxsim.diagnose.quirks import tell
-from fxsim.diagnose.reused import reused
+from fxsim.diagnose.reused import passed_over, reused
 from fxsim.diagnose.separate import Separation
 from fxsim.errors import DumpError, FxsimError
 from fxsim.model.graph import Graph, Node
@@ -170,6 +170,8 @@ class Explanation:
     findings: tuple[Finding, ...]
     numerics: tuple[str, ...]
     """the shipped profiles that reproduce everything in the dump; where there are none, those of the differing layers"""
+    whole: bool
+    """True if these reproduce everything in the dump"""
     seen: Seen = field(repr=False)
     notes: tuple[str, ...] = ()
     """how the dump was read"""
@@ -203,9 +205,20 @@ class Explanation:
         """The found arithmetic, to simulate with: a shipped profile where one has it all, else the user's changed."""
         if self.equal:
             return self.users
-        if self.numerics and not any(f.status == "nothing fits" for f in self.findings):
+        if self.whole:
             return load_numerics(self.numerics[0])
         return found_profile(self.graph, self.users, self.differing)
+
+    @cached_property
+    def missed(self) -> dict[int, int]:
+        """Layer -> elements that :attr:`profile`, given the device's own inputs, does not make; empty if it explains all.
+
+        A profile has one arithmetic for all layers of an op and a type, and none for what nothing fits.
+        """
+        made = _made_by(self.graph, self.profile, self.seen) or {}
+        wrong = _misses(made, self.seen)
+        by_layer = {n.index: sum(wrong.get(i, 0) for i in n.outputs) for n in self.graph.nodes}
+        return {layer: n for layer, n in by_layer.items() if n}
 
     @property
     def words(self) -> str:
@@ -278,10 +291,11 @@ def explain(
     count, tensors = trace.batch.count, trace.graph.tensors
     seen = Seen(trace.batch, {i: v.reshape(count, *tensors[i].shape) for i, v in matched.arrays.items()})
     found = conclude(trace.graph, users, seen, progress, matched.notes)
-    lost = {i for f in found.differing if f.status == "nothing fits" for i in _node(found.graph, f).outputs}
+    lost = [_node(found.graph, f) for f in found.differing if f.status == "nothing fits"]
     if lost:
-        strange = {i: matched.arrays[i] for i in sorted(lost & matched.arrays.keys())}
-        found.notes += reused(trace, strange, matched.arrays)
+        outputs = {i for n in lost for i in n.outputs}
+        strange = {i: matched.arrays[i] for i in sorted(outputs & matched.arrays.keys())}
+        found.notes += reused(trace, strange, matched.arrays) + passed_over(trace, lost, matched.arrays)
     return found
 
 
@@ -307,8 +321,8 @@ def conclude(
         findings.append(_finding(graph, users, seen, made, n, judge_all=judge_all))
         if progress is not None:
             progress(n + 1)
-    names = _network(graph, users, seen, findings)
-    return Explanation(graph, users, tuple(findings), names, seen, notes)
+    names, whole = _network(graph, users, seen, findings)
+    return Explanation(graph, users, tuple(findings), names, whole, seen, notes)
 
 
 def _finding(
@@ -350,11 +364,13 @@ def search(case: Case, users: OpNumerics) -> Outcome:
     return explain_ops.search(case, users, bases)
 
 
-def _network(graph: Graph, users: NumericsProfile, seen: Seen, findings: Sequence[Finding]) -> tuple[str, ...]:
-    """The shipped profiles that reproduce the whole dump; where none does, those in every differing layer's first class."""
+def _network(
+    graph: Graph, users: NumericsProfile, seen: Seen, findings: Sequence[Finding]
+) -> tuple[tuple[str, ...], bool]:
+    """The shipped profiles that reproduce the whole dump; where none does (then False), those of every layer that differs."""
     differing = [f for f in findings if f.status in ("explained", "nothing fits", "within") or f.outcome is not None]
     if not differing:
-        return (users.name,)
+        return (users.name,), True
     judged = [f for f in differing if f.outcome is not None]
     common = [n for n in list_numerics() if all(n in f.profiles for f in judged)]
     whole = []
@@ -366,13 +382,19 @@ def _network(graph: Graph, users: NumericsProfile, seen: Seen, findings: Sequenc
             made = _made_by(graph, profile, seen)
         except FxsimError:
             continue
-        if made is not None and not any(np.any(differs(made[i], v)) for i, v in seen.tensors.items() if i in made):
+        if made is not None and not _misses(made, seen):
             whole.append(name)
     for f in differing:
         if f.status == "within" and whole:
             f.status, f.profiles = "explained", tuple(whole)
     named = whole or (common if judged else [])  # of what was not judged alone, nothing else is known
-    return tuple(sorted(named, key=lambda name: EVIDENCE.index(load_numerics(name).verified)))
+    return tuple(sorted(named, key=lambda name: EVIDENCE.index(load_numerics(name).verified))), bool(whole)
+
+
+def _misses(made: dict[int, Array], seen: Seen) -> dict[int, int]:
+    """Tensor -> elements that are not the device's, where there are any."""
+    wrong = {i: int(np.count_nonzero(differs(made[i], v))) for i, v in seen.tensors.items() if i in made}
+    return {i: n for i, n in wrong.items() if n}
 
 
 def _other_layers(graph: Graph, users: NumericsProfile, profile: NumericsProfile) -> bool:

@@ -13,7 +13,7 @@ from fxsim.errors import FxsimError, OutputError
 from fxsim.files import atomic_write
 from fxsim.model.graph import ABSENT, Graph, Node
 from fxsim.model.ops import spec
-from fxsim.numerics import PARTS, NumericsProfile, OpNumerics, list_numerics
+from fxsim.numerics import PARTS, NumericsProfile, OpNumerics, list_numerics, load_numerics
 from fxsim.sim.delegate import takes
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def write(profile: NumericsProfile, path: str | os.PathLike[str]) -> None:
 
 def text(profile: NumericsProfile) -> str:
     """The TOML of a profile: a shipped one by its name, any other in full."""
-    if profile.name in list_numerics():
+    if profile.name in list_numerics() and profile == load_numerics(profile.name):
         return f'base = "{profile.name}"\nname = "{profile.name}"\n'
     lines = [
         f"{f} = {json.dumps(getattr(profile, f))}" for f in ("name", "description", "rewrite") if getattr(profile, f)

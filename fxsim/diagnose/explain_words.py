@@ -101,7 +101,7 @@ def network_words(e: "Explanation") -> str:
 
 def shared(e: "Explanation", f: "Finding") -> str:
     """The words of the arithmetic that the whole network's explanation has for this layer."""
-    if f.users is not None and f.members:
+    if f.users is not None and f.members and e.whole:
         for name in e.numerics:
             for m in f.members:
                 if name in m.profiles:

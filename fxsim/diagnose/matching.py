@@ -38,6 +38,10 @@ class Matched:
     """tensor -> its row there"""
 
 
+Placed = tuple[Entry, int | None, str]
+"""an entry, its tensor, and what is to be said of the choice"""
+
+
 class Reading(NamedTuple):
     """One way to understand an array as a tensor's values."""
 
@@ -59,7 +63,7 @@ def match(graph: Graph, entries: Sequence[Entry], simulated: Mapping[int, Array]
         DumpError: if an entry names or fits no tensor, fits several equally well, has a wrong size or impossible values, or
             if two entries claim one tensor and differ.
     """
-    placed = [(e, *_tensor(graph, e, simulated, source)) for e in entries]
+    placed = _stacked(graph, [(e, *_tensor(graph, e, simulated, source)) for e in entries], simulated)
     known = [(e, graph.tensors[i], simulated[i]) for e, i, _ in placed if i is not None]
     read = [_plain(*of, source) for of in known]
     apart = _apart(known, read)
@@ -90,6 +94,26 @@ def match(graph: Graph, entries: Sequence[Entry], simulated: Mapping[int, Array]
     if not arrays:
         raise DumpError(f"{source}: holds no tensor of {graph.name}" + (f" ({notes[0]})" if notes else ""))
     return Matched(arrays, tuple(notes), apart, rows)
+
+
+def _stacked(graph: Graph, placed: list[Placed], simulated: Mapping[int, Array]) -> list[Placed]:
+    """As they are, but where a tensor has an entry for each inference these are one."""
+    by: dict[int, list[Entry]] = {}
+    for e, i, _ in placed:
+        if i is not None:
+            by.setdefault(i, []).append(e)
+    if len(by) == len(placed):
+        return placed
+    whole: dict[int, Placed] = {}
+    for i, several in by.items():
+        t, whole_size = graph.tensors[i], simulated[i].size
+        one = [t.elements * (t.qtype.dtype.itemsize if e.raw else 1) for e in several]
+        if len(several) > 1 and len(several) * t.elements == whole_size and one == [_size(e) for e in several]:
+            first, values = several[0], np.concatenate([e.values.reshape(-1) for e in several])
+            place = f"{first.place} to {several[-1].place}"
+            whole[i] = first._replace(values=values, place=place), i, f"{len(several)} lists, one an inference"
+    found = [p for p in placed if p[1] not in whole]
+    return [*found, *whole.values()]
 
 
 def _apart(known: Sequence[tuple[Entry, Tensor, Array]], read: Sequence[Reading]) -> Differences:
@@ -129,6 +153,8 @@ def _named(graph: Graph, name: str) -> tuple[int | None, str]:
 
 
 def _tensor(graph: Graph, e: Entry, simulated: Mapping[int, Array], source: str) -> tuple[int | None, str]:
+    if e.left_out:
+        return None, f"left out: {e.left_out}"
     index, said = named(graph, e.name)
     if index is not None:
         if index not in simulated:
@@ -229,13 +255,19 @@ def _typed(t: Tensor, e: Entry, ours: Array, where: str) -> Iterator[tuple[Array
     v, kind = e.values, ours.dtype
     if e.raw:
         if v.nbytes != ours.nbytes:
-            raise DumpError(f"{where}: has {v.nbytes} bytes; allowed: {ours.nbytes} ({ours.size} of {kind})")
+            raise DumpError(
+                f"{where}: has {v.nbytes} bytes; allowed: {ours.nbytes} ({ours.size} of {kind})"
+                + _inferences(t, v.nbytes // kind.itemsize, ours.size)
+            )
         v = v.view(kind.newbyteorder("<")).astype(kind)
         yield v, ""
         yield from _bytes(v)
         return
     if v.size != ours.size:
-        raise DumpError(f"{where}: has {v.size} elements of shape {list(v.shape)}; allowed: {list(ours.shape)}")
+        raise DumpError(
+            f"{where}: has {v.size} elements of shape {list(v.shape)}; allowed: {list(ours.shape)}"
+            + _inferences(t, v.size, ours.size)
+        )
     if v.dtype == kind:
         if kind.kind == "f" and np.isnan(v).any() and not np.isnan(ours).any():
             raise DumpError(f"{where}: holds {int(np.isnan(v).sum())} NaN; allowed: numbers")
@@ -251,6 +283,13 @@ def _typed(t: Tensor, e: Entry, ours: Array, where: str) -> Iterator[tuple[Array
         yield v.astype(kind), f"as {kind}" if e.exact else ""
         return
     yield from _integers(v, kind, e, where)
+
+
+def _inferences(t: Tensor, theirs: int, ours: int) -> str:
+    """What a wrong size says if it is one of whole inferences."""
+    if not theirs or not t.elements or theirs % t.elements:
+        return ""
+    return f": the dump holds {theirs // t.elements} of them, the simulation {ours // t.elements} inferences"
 
 
 def _bytes(v: Array) -> Iterator[tuple[Array, str]]:
@@ -302,12 +341,24 @@ def _from_reals(t: Tensor, v: Array, kind: np.dtype[Any], where: str) -> tuple[A
     return np.rint(q).astype(kind), how
 
 
+def _joins(sizes: Sequence[int], given: Sequence[int]) -> bool:
+    """True if ``given`` are ``sizes`` with neighbours joined, as one row per inference joins all but the first."""
+    left = list(sizes)
+    for size in given:
+        product = 1
+        while left and product < size:
+            product *= left.pop(0)
+        if product != size:
+            return False
+    return not left
+
+
 def _laid(v: Array, shape: tuple[int, ...], where: str) -> Iterator[tuple[Array, str]]:
     """The values in the tensor's shape: as they stand, with channels first, or transposed."""
     squeezed = [s for s in shape if s != 1]
     given = [s for s in v.shape if s != 1]
     flat = len(given) <= 1
-    plain = flat or given == squeezed
+    plain = flat or _joins(squeezed, given)
 
     def fits(laid: tuple[int, ...]) -> bool:
         return flat or given == [s for s in laid if s != 1]

@@ -1,12 +1,13 @@
-"""Tensors of a dump whose memory had been used again when it was dumped."""
+"""Tensors of a dump that are not what their layers made: memory that had been used again when it was dumped."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from fxsim.diagnose.differences import farther
 from fxsim.kernels.differences import HEAD, alike
+from fxsim.model.graph import Node
 from fxsim.model.qtype import Array
 from fxsim.names import short_name
 from fxsim.sim.trace import Trace, computed
@@ -47,6 +48,24 @@ def reused(trace: Trace, strange: Mapping[int, Array], held: Mapping[int, Array]
             f"tensor {i} {names[i]!r} holds the values of tensor {j} {names[j]!r}: "
             "its memory was used again before it was dumped (keep all tensors, or dump after each layer)"
         )
+    return tuple(said.values())
+
+
+def passed_over(trace: Trace, layers: Iterable[Node], held: Mapping[int, Array]) -> tuple[str, ...]:
+    """Tensors of a dump that the device did not go on with: what a layer made of them is what fxsim makes of its own."""
+    graph, said = trace.graph, dict[int, str]()
+    simulated = trace.tensors(computed(graph))
+    names = [short_name(t.name) for t in graph.tensors]
+    for node in layers:
+        outputs = [i for i in node.outputs if i in held and i in simulated]
+        if not outputs or any(held[i].tobytes() != simulated[i].tobytes() for i in outputs):
+            continue
+        for i in node.inputs:
+            if i in held and i in simulated and held[i].tobytes() != simulated[i].tobytes():
+                said[i] = (
+                    f"tensor {i} {names[i]!r} is not what the device went on with: layer {node.index} {node.op} gives in "
+                    "every bit what it gives of fxsim's own values, not of these"
+                )
     return tuple(said.values())
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from fxsim.names import short_name
-from fxsim.report.terminal import Justify, table
+from fxsim.report.sheet import Justify, table
 from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
 
 if TYPE_CHECKING:

@@ -1,13 +1,13 @@
 """Tables for the terminal: the lists, the layers, a comparison, a cost."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fxsim.names import short_name
+from fxsim.report.sheet import Justify, table
 from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
 
 if TYPE_CHECKING:
@@ -20,36 +20,6 @@ if TYPE_CHECKING:
     from fxsim.sim.registers import Needed
     from fxsim.sim.support import Gap
     from fxsim.sim.trace import LayerStats, Summary
-
-Justify = Literal["left", "right"]
-FOLDED = {
-    "name",
-    "tensor",
-    "what",
-    "where",
-    "against",
-    "evidence",
-    "requantize",
-    "values",
-    "off by (LSB): elements",
-    "accumulator",
-    "why",
-    "also",
-    "op (host)",
-    "cores",
-    "error: median, 90 %",
-}
-"""headings of columns that may be folded where the terminal is narrow"""
-
-
-def table(title: str, columns: Mapping[str, Justify], rows: Iterable[Sequence[Any]]) -> Table:
-    """A table; ``columns`` maps headings to their justification."""
-    result = Table(title=escape(title), title_justify="left", header_style="bold")
-    for heading, justify in columns.items():
-        result.add_column(heading, justify=justify, overflow="fold", no_wrap=heading not in FOLDED)
-    for row in rows:
-        result.add_row(*(escape(str(v)) for v in row))
-    return result
 
 
 def gaps(found: Sequence["Gap"], model: str, numerics: str) -> Table:
@@ -150,12 +120,19 @@ def explanation(result: "Explanation", name: str) -> Table:
 
 def verdict(result: "Comparison") -> str:
     """What a comparison found, in a line or two."""
-    text = f"{result.elements:,} elements in {len(result.rows)} tensors compared, {result.mismatches:,} differ"
-    if result.not_in_dump:
-        text += f"; {len(result.not_in_dump)} computed tensors are not in the dump"
+    text = f"{result.elements:,} elements in {counted(len(result.tensors), 'tensor')} compared, {result.mismatches:,} differ"
+    if missing := len(result.not_in_dump):
+        told = f"{counted(missing, 'computed tensor')} {'is' if missing == 1 else 'are'} not "
+        alone = "judged alone: not in the dump, without their layer's inputs, or of a layer with memory"
+        text += f"; {told}{'in the dump' if result.mode == 'entire' else alone}"
     if result.first_divergence is not None:
         text += f"\nfirst divergence: {result.first_divergence}"
     return text
+
+
+def counted(n: int, what: str) -> str:
+    """``1 tensor``, ``2 tensors``."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def histogram(counts: Mapping[int, int], most: int = 6) -> str:

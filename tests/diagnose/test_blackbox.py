@@ -155,6 +155,16 @@ def test_answers_that_do_not_fit(answer, message):
         fxsim.explain(layer(), answer)
 
 
+def test_a_device_that_answers_at_random():
+    graph, rng = layer(), np.random.default_rng(0)
+
+    def device(x):
+        return rng.integers(-128, 128, graph.tensors[graph.outputs[0]].shape).astype(np.int8)
+
+    with pytest.raises(fxsim.DumpError, match="other answers when the same input is given again"):
+        fxsim.explain(graph, device, numerics="tflm")
+
+
 # A program in C
 
 

@@ -260,3 +260,36 @@ def test_readers_say_where_entries_are(tmp_path):
     (tmp_path / "a" / "x.csv").write_text("1,2,3")
     (entry,) = formats.read(tmp_path)
     assert (entry.name, entry.place) == ("x", "a/x.csv: x.csv")
+
+
+def printed(tmp_path, text, name="board.log"):
+    (tmp_path / name).write_text(text)
+    return {e.name: e.values.tolist() for e in formats.read(tmp_path / name)}
+
+
+def test_lists_of_a_log_in_other_forms(tmp_path):
+    assert printed(tmp_path, "boot\ny: [-128, 3, 7] 811 us\ndone\n") == {"y": [-128, 3, 7]}
+    assert printed(tmp_path, "scores = {1, 2} // 3 ms\n") == {"scores": [1, 2]}
+    assert printed(tmp_path, "[tensor_18] 23 119\n-4 5\n[g]: 23, 119\n") == {
+        "tensor_18": [23, 119, -4, 5],
+        "g": [23, 119],
+    }
+    assert printed(tmp_path, "out[0] = -128\nout[1] = 5;\nout[2]: 0x7f\nend\n") == {"out": [-128, 5, 127]}
+    with pytest.raises(DumpError, match="no list of numbers"):
+        printed(tmp_path, "g: 23 119 done\n")
+
+
+def test_a_table_with_a_header(tmp_path):
+    assert printed(tmp_path, "o0,o1,o2\n-128,-34,5\n1,2,3\n", "y.csv") == {"y": [-128, -34, 5, 1, 2, 3]}
+    assert printed(tmp_path, '"conv1"\n-128\n7\n', "y.csv") == {"conv1": [-128, 7]}
+    assert printed(tmp_path, "o0;o1\n-128;-34\n", "y.csv") == {"y": [-128, -34]}
+
+
+def test_what_is_no_dump_in_a_folder_is_left_out_and_said(tmp_path):
+    (tmp_path / "notes.txt").write_text("taken on Tuesday, board 3\n")
+    (tmp_path / "info.json").write_text('{"board": "rev B"}')
+    np.save(tmp_path / "conv1.npy", np.arange(4))
+    found = {e.place: e.left_out for e in formats.read(tmp_path)}
+    assert found["conv1.npy"] == "" and "no list of numbers" in found["notes.txt"] and "no array" in found["info.json"]
+    with pytest.raises(DumpError, match="no list of numbers"):
+        formats.read(tmp_path / "notes.txt")

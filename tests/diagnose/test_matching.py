@@ -254,3 +254,48 @@ def test_the_first_divergence_is_told_at_once(trace):
     expected = values.reshape(-1)[3]
     values[...] = 7
     assert result.first_divergence.expected == expected
+
+
+def test_a_list_for_each_inference(trace, tmp_path):
+    """As a board prints them; and one row for each inference."""
+    trace = fxsim.simulate(trace.graph, load_inputs(trace.graph, "random:5", 4), keep="all")
+    values = trace.tensor("conv1")
+    count = trace.batch.count
+    log = tmp_path / "board.log"
+    rows = values.reshape(count, -1)
+    log.write_text("".join(f"conv1: {row.tolist()} {n} us\n" for n, row in enumerate(rows)))
+    result = fxsim.compare(trace, log)
+    assert result.equal and f"{count} lists, one an inference" in result.notes[0]
+    assert fxsim.compare(trace, {"conv1": rows}).equal and fxsim.compare(trace, {"mystery": rows}).equal
+    height, width, channels = trace.graph.tensor("conv1").shape[1:]
+    assert fxsim.compare(trace, {"conv1": values.reshape(count, height * width, channels)}).equal
+    with pytest.raises(DumpError, match=r"has shape .*; allowed"):
+        fxsim.compare(trace, {"conv1": values.reshape(count * 3, -1)})
+    with pytest.raises(DumpError, match=f"the dump holds {count - 1} of them, the simulation {count} inferences"):
+        fxsim.compare(trace, {"conv1": rows[1:]})
+
+
+def test_a_folder_with_other_files(trace, tmp_path):
+    np.save(tmp_path / "conv1.npy", trace.tensor("conv1"))
+    (tmp_path / "notes.txt").write_text("taken on Tuesday\n")
+    result = fxsim.compare(trace, tmp_path)
+    assert result.equal and any("notes.txt: left out: holds no list of numbers" in n for n in result.notes)
+
+
+def test_single_mode_judges_what_reads_the_models_input(trace):
+    dump = {"conv1": trace.tensor("conv1") ^ np.int8(1), "conv2": trace.tensor("conv2")}
+    result = fxsim.compare(trace, dump, "single")
+    first = next(n for n in trace.graph.nodes if trace.graph.tensors[n.outputs[0]].name == "conv1")
+    assert result.first_divergence.layer == first.index and result.rows[0].mismatches == dump["conv1"].size
+
+
+def test_memory_is_judged_by_the_first_inference(corpus):
+    """Written state comes first in the order of layers, and last in time."""
+    graph = fxsim.read(corpus / "models" / "keyword_svdf.tflite")
+    trace = fxsim.simulate(graph, load_inputs(graph, "random:3", 4), keep="all")
+    early, late = (next(n.outputs[0] for n in nodes) for nodes in (graph.nodes, reversed(graph.nodes)))
+    dump = {f"tensor_{i}": trace.tensor(i).copy() for i in (early, late)}
+    dump[f"tensor_{early}"][2] ^= 1
+    dump[f"tensor_{late}"][1] ^= 1
+    result = fxsim.compare(trace, dump)
+    assert (result.first_divergence.tensor, result.first_divergence.index[0]) == (late, 1)

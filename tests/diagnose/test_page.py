@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fxsim
+from fxsim.sim.inputs import load_inputs
 from tests.diagnose.test_vectors import erring
 from tests.prune.networks import network
 from tests.sim.test_demo_model import DATA
@@ -90,3 +91,16 @@ def test_a_browser_shows_it(found, tmp_path):
     assert share((0xFD, 0xF3, 0xF1)) > 1e-3, "rows that differ"
     assert share((0x3B, 0x6E, 0xA8)) > 1e-3, "bars by channel"
     assert 0.3 < share((255, 255, 255)) < 0.97
+
+
+def test_what_the_device_did_not_go_on_with():
+    """One tensor of a dump is damaged: the layer behind it has fxsim's own output."""
+    graph = fxsim.read(str(DATA / "digits_int8.tflite"))
+    x = load_inputs(graph, "random:5", 3)
+    kept = fxsim.simulate(graph, x, keep="all").kept
+    dump = {f"tensor_{i}": v.copy() for i, v in kept.items()}
+    damaged = graph.tensor("conv2").index
+    dump[f"tensor_{damaged}"] = np.clip(dump[f"tensor_{damaged}"].astype(int) + 3, -128, 127).astype(np.int8)
+    found = fxsim.explain(graph, dump, x)
+    assert any(n.startswith(f"tensor {damaged} 'conv2' is not what the device went on with") for n in found.notes)
+    assert found.missed and damaged not in {i for n in graph.nodes if n.index not in found.missed for i in n.outputs}

@@ -8,9 +8,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from fxsim.diagnose.formats import binary, jsons, text
 from fxsim.diagnose.formats.base import Entry
-from fxsim.errors import DumpError, listed
+from fxsim.errors import DumpError, NoArrays, listed
 
 MAX_FILE_BYTES = 1 << 31
 READERS: dict[str, Callable[[Path], list[Entry]]] = {
@@ -50,7 +52,7 @@ def read(path: str | os.PathLike[str]) -> list[Entry]:
         files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in READERS)
         if not files:
             raise DumpError(f"{path}: holds no file that ends in one of {listed(READERS)}")
-        return [e.inside(f.relative_to(path).as_posix()) for f in files for e in read(f)]
+        return [e.inside(f.relative_to(path).as_posix()) for f in files for e in _one_of_several(f)]
     suffix = path.suffix.lower()
     if suffix not in READERS:
         raise DumpError(f"{path}: suffix is {path.suffix!r}; allowed: a folder, or one of {listed(READERS)}")
@@ -65,3 +67,11 @@ def read(path: str | os.PathLike[str]) -> list[Entry]:
         return READERS[suffix](path)
     except OSError as e:
         raise DumpError(f"{path}: cannot be read: {e.strerror or e}") from None
+
+
+def _one_of_several(path: Path) -> list[Entry]:
+    """The arrays of a file in a folder; of one that is no dump, why it is left out."""
+    try:
+        return read(path)
+    except NoArrays as e:
+        return [Entry(path.stem, np.empty(0), path.name, stray=True, left_out=str(e).removeprefix(f"{path}: "))]

@@ -22,6 +22,8 @@ class Entry(NamedTuple):
     """False where numbers were printed, so that their type is not known"""
     stray: bool = False
     """True where the file holds other things too, so that a list of numbers may be no tensor at all"""
+    left_out: str = ""
+    """why there is nothing to read, of a file that lies in a folder of dumps"""
 
     def inside(self, file: str) -> "Entry":
         """The entry as one of a folder's."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fxsim.diagnose.formats.base import Entry, smallest
-from fxsim.errors import DumpError
+from fxsim.errors import DumpError, NoArrays
 from fxsim.model.qtype import Array
 
 
@@ -23,7 +23,7 @@ def read(path: Path) -> list[Entry]:
         raise DumpError(f"{path}: is not JSON: {e}") from None
     found = list(_arrays(content, path.stem, str(path)))
     if not found:
-        raise DumpError(f"{path}: holds no array; allowed: Polygraphy's results, or lists of numbers by name")
+        raise NoArrays(f"{path}: holds no array; allowed: Polygraphy's results, or lists of numbers by name")
     names = [e.name for e in found]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fxsim.diagnose.formats.base import Entry, smallest
-from fxsim.errors import DumpError
+from fxsim.errors import DumpError, NoArrays
 
 NUMBER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf)(?![\w.])", re.IGNORECASE)
 LONGEST = 64
@@ -54,11 +54,15 @@ def _entry(name: str, numbers: list[int | float], place: str, *, stray: bool = F
 
 
 def csv(path: Path) -> list[Entry]:
-    """Numbers alone, however separated; or rows that begin with a name."""
+    """Numbers alone, however separated, also below a header; or rows that begin with a name."""
     text = re.sub(r"#.*", "", _text(path))
     whole = _numbers(text)
     if whole:
         return [_entry(path.stem, whole, path.name)]
+    header, _, below = text.lstrip().partition("\n")
+    if under := _numbers(below):
+        several = re.search(r"[,;\t]", header)
+        return [_entry(path.stem if several else header.strip().strip("\"'"), under, path.name)]
     rows: dict[str, list[int | float]] = {}
     for n, line in enumerate(text.splitlines(), 1):
         name, *rest = re.split(r"[,;\t]", line, maxsplit=1)
@@ -69,7 +73,7 @@ def csv(path: Path) -> list[Entry]:
             raise DumpError(f"{path}: line {n}: {line[:60]!r}; allowed: numbers, or a name and then numbers")
         rows.setdefault(name.strip().strip("\"'"), []).extend(numbers)
     if not rows:
-        raise DumpError(f"{path}: holds no numbers")
+        raise NoArrays(f"{path}: holds no numbers")
     return [_entry(k, v, k) for k, v in rows.items()]
 
 
@@ -142,7 +146,7 @@ def c_arrays(path: Path) -> list[Entry]:
             values = values.reshape(sizes)
         found.append(Entry(m["name"], values, m["name"], exact=kind is not None, stray=True))
     if not found:
-        raise DumpError(f"{path}: holds no initialized array of numbers")
+        raise NoArrays(f"{path}: holds no initialized array of numbers")
     return found
 
 
@@ -171,31 +175,60 @@ NOISE = re.compile(
 )
 HEAD = re.compile(r"(?P<name>[A-Za-z_][\w./\-]*(?:[ #]?\d+)?)\s*(?:\([^()]*\)|\[[\d\s,x]*\])?\s*(?:[:=]|(?=[\[{]))")
 """``name:``, ``name =``, ``tensor 7 [1, 8] (int8):``"""
+TAGGED = re.compile(r"^\[(?P<name>[A-Za-z_][\w./\-]*)\]\s*[:=]?(?=[\s:=]*[-+\d\[{.])")
+"""``[name] 1 2``, ``[name]: 1, 2``"""
+CELL = re.compile(r"^(?P<name>[A-Za-z_][\w./\-]*)\[\s*(?P<at>\d+)\s*\]\s*[:=]\s*(?P<value>\S+?)[,;]?$")
+"""``name[3] = 7``"""
+ENCLOSED = re.compile(r"\s*(?:\[(?P<square>[^\[\]{}]*)\]|\{(?P<curly>[^\[\]{}]*)\})")
+"""a list in brackets, behind which anything may stand"""
 
 
 def log(path: Path) -> list[Entry]:
-    """Lists of numbers that a program printed: ``name: 1, 2, 3`` or ``name = [..``, going on over lines of numbers."""
+    """Lists of numbers that a program printed, going on over lines of numbers; or ``name[0] = 1`` line by line.
+
+    A list is ``name: 1, 2, 3``, ``name = [..``, ``[name] 1 2 3``; behind one in brackets anything may stand.
+    """
     found = list(_printed(_text(path)))
     if not found:
-        raise DumpError(f"{path}: holds no list of numbers; allowed: lines such as 'tensor_7: -1, 0, 12'")
+        raise NoArrays(f"{path}: holds no list of numbers; allowed: lines such as 'tensor_7: -1, 0, 12'")
     return found
 
 
 def _printed(text: str) -> Iterator[Entry]:
-    name, start, numbers = "", 0, list[int | float]()
+    name, start, numbers, cells = "", 0, list[int | float](), False
     for n, line in enumerate([*text.splitlines(), "end"], 1):
         body = NOISE.sub("", line).strip()
-        more = _numbers(body)
-        if more is not None and name:
+        cell, more = _cell(body), _numbers(body)
+        if cell is not None and cells and cell[0] == name and cell[1] == len(numbers):
+            numbers.append(cell[2])
+            continue
+        if more is not None and name and not cells:
             numbers += more
             continue
         if name and numbers:
             yield _entry(name, numbers, f"line {start}", stray=True)
-        name, start, numbers = "", n, []
-        for head in HEAD.finditer(body):
-            first = _numbers(body, head.end())
-            if first is not None:
-                name, numbers = head["name"], first
-                break
+        name, start, numbers, cells = "", n, [], cell is not None and cell[1] == 0
+        if cell is not None and cells:
+            name, numbers = cell[0], [cell[2]]
+            continue
+        name, numbers = _list(TAGGED.sub(r"\g<name>: ", line.strip()) if TAGGED.match(line.strip()) else body)
         if more and not name:
             name, numbers = f"line {n}", more
+
+
+def _cell(body: str) -> tuple[str, int, int | float] | None:
+    """Name, index and value of ``name[3] = 7``."""
+    found = CELL.match(body)
+    value = _numbers(found["value"]) if found else None
+    return (found["name"], int(found["at"]), value[0]) if found and value and len(value) == 1 else None
+
+
+def _list(body: str) -> tuple[str, list[int | float]]:
+    """The name and the numbers of the first list of a line; nothing if it has none."""
+    for head in HEAD.finditer(body):
+        numbers = _numbers(body, head.end())
+        if numbers is None and (enclosed := ENCLOSED.match(body, head.end())):
+            numbers = _numbers(enclosed["square"] or enclosed["curly"] or "x")
+        if numbers is not None:
+            return head["name"], numbers
+    return "", []
