@@ -5,7 +5,7 @@ it arrives. A layer that the user's simulation gets right is not looked into.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,8 +17,9 @@ from fxsim.diagnose.cases import Case, layer_of, operands, settings_in, shipped
 from fxsim.diagnose.differences import differs
 from fxsim.diagnose.dumps import Dump, load
 from fxsim.diagnose.explain_effect import Effect, effects
+from fxsim.diagnose.explain_network import made_by, missed_by, network
 from fxsim.diagnose.explain_profile import found_profile, write
-from fxsim.diagnose.explain_rerun import Seen, rerun
+from fxsim.diagnose.explain_rerun import Seen
 from fxsim.diagnose.explain_sums import Member, Outcome
 from fxsim.diagnose.explain_ways import Ways
 from fxsim.diagnose.explain_words import network_words, shared, verdict
@@ -28,9 +29,8 @@ from fxsim.diagnose.separate import Separation
 from fxsim.errors import DumpError, FxsimError
 from fxsim.model.graph import Graph, Node
 from fxsim.model.qtype import Array
-from fxsim.numerics import NumericsProfile, OpNumerics, list_numerics, load_numerics, numerics_of
+from fxsim.numerics import NumericsProfile, OpNumerics, load_numerics, numerics_of
 from fxsim.sim import simulate
-from fxsim.sim.plan import Plan, as_executed, plan_of
 from fxsim.sim.registry import STATE_OPS
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 Status = Literal["equal", "explained", "nothing fits", "within", "not in the dump"]
 """``within``: differs, but its inputs are not in the dump, so that a whole stretch of layers is meant"""
-EVIDENCE = ("live", "vectors", "source", "none")
-"""of a profile: the strongest first"""
 Progress = Callable[[int], None]
 Device = Callable[..., Any]
 """see :mod:`fxsim.diagnose.blackbox`"""
@@ -215,8 +213,8 @@ class Explanation:
 
         A profile has one arithmetic for all layers of an op and a type, and none for what nothing fits.
         """
-        made = _made_by(self.graph, self.profile, self.seen) or {}
-        wrong = _misses(made, self.seen)
+        made = made_by(self.graph, self.profile, self.seen) or {}
+        wrong = missed_by(made, self.seen)
         by_layer = {n.index: sum(wrong.get(i, 0) for i in n.outputs) for n in self.graph.nodes}
         return {layer: n for layer, n in by_layer.items() if n}
 
@@ -313,7 +311,7 @@ def conclude(
     judge_all: bool = False,
 ) -> Explanation:
     """The explanation of what was seen; ``judge_all`` looks into layers too that the user's simulation gets right."""
-    made = _made_by(graph, users, seen)
+    made = made_by(graph, users, seen)
     if made is None:
         raise FxsimError(f"{graph.name}: numerics {users.name!r} is no engine's arithmetic, which explain needs")
     findings = []
@@ -321,7 +319,7 @@ def conclude(
         findings.append(_finding(graph, users, seen, made, n, judge_all=judge_all))
         if progress is not None:
             progress(n + 1)
-    names, whole = _network(graph, users, seen, findings)
+    names, whole = network(graph, users, seen, findings)
     return Explanation(graph, users, tuple(findings), names, whole, seen, notes)
 
 
@@ -362,55 +360,3 @@ def search(case: Case, users: OpNumerics) -> Outcome:
     if layer_of(case.bound(users)) is not None and case.graph.tensors[case.node.outputs[0]].qtype.kind == "int":
         return explain_sums.Search(case, users, bases).run()
     return explain_ops.search(case, users, bases)
-
-
-def _network(
-    graph: Graph, users: NumericsProfile, seen: Seen, findings: Sequence[Finding]
-) -> tuple[tuple[str, ...], bool]:
-    """The shipped profiles that reproduce the whole dump; where none does (then False), those of every layer that differs."""
-    differing = [f for f in findings if f.status in ("explained", "nothing fits", "within") or f.outcome is not None]
-    if not differing:
-        return (users.name,), True
-    judged = [f for f in differing if f.outcome is not None]
-    common = [n for n in list_numerics() if all(n in f.profiles for f in judged)]
-    whole = []
-    for name in common:
-        profile = load_numerics(name)
-        try:
-            if _other_layers(graph, users, profile):
-                continue
-            made = _made_by(graph, profile, seen)
-        except FxsimError:
-            continue
-        if made is not None and not _misses(made, seen):
-            whole.append(name)
-    for f in differing:
-        if f.status == "within" and whole:
-            f.status, f.profiles = "explained", tuple(whole)
-    named = whole or (common if judged else [])  # of what was not judged alone, nothing else is known
-    return tuple(sorted(named, key=lambda name: EVIDENCE.index(load_numerics(name).verified))), bool(whole)
-
-
-def _misses(made: dict[int, Array], seen: Seen) -> dict[int, int]:
-    """Tensor -> elements that are not the device's, where there are any."""
-    wrong = {i: int(np.count_nonzero(differs(made[i], v))) for i, v in seen.tensors.items() if i in made}
-    return {i: n for i, n in wrong.items() if n}
-
-
-def _other_layers(graph: Graph, users: NumericsProfile, profile: NumericsProfile) -> bool:
-    """True if the engine of ``profile`` runs other layers than ``graph`` has, which is as that of ``users`` rewrote it."""
-    if profile.rewrite == users.rewrite:
-        return False
-    if users.rewrite:
-        return as_executed(graph, users) is not graph  # what the file had is not known here
-    made = as_executed(graph, profile)
-    return [(n.op, n.inputs, n.outputs) for n in made.nodes] != [(n.op, n.inputs, n.outputs) for n in graph.nodes]
-
-
-def _made_by(graph: Graph, profile: NumericsProfile, seen: Seen) -> dict[int, Array] | None:
-    """What the profile makes of the device's own values; None where it cannot run the network."""
-    if profile.real is not None:
-        return None
-    plan = plan_of(graph, profile)
-    assert isinstance(plan, Plan)
-    return rerun(plan, seen)
