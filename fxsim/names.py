@@ -11,3 +11,8 @@ def short_name(name: str, most: int = 28) -> str:
     while parts and len(parts[-1]) + 1 + len(short) <= most:
         short = f"{parts.pop()}/{short}"
     return short if len(short) <= most else "…" + short[1 - most :]
+
+
+def counted(n: int, what: str) -> str:
+    """``1 tensor``, ``2,000 tensors``."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -8,6 +8,7 @@ import typer
 
 import fxsim
 from fxsim.cli.common import Count, Input, Model, Numerics, app, out, simulate
+from fxsim.names import counted
 from fxsim.report import terminal
 
 Dump = Annotated[
@@ -50,9 +51,7 @@ def compare(
     if html is not None:
         result.to_html(html)
     if result.unsteady:
-        terminal.say(
-            out, f"{terminal.counted(len(result.unsteady), 'tensor')} differ between two runs of the device", "red"
-        )
+        terminal.say(out, f"{counted(len(result.unsteady), 'tensor')} differ between two runs of the device", "red")
     if not result.equal or result.unsteady:
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ import fxsim
 from fxsim.cli.common import Count, Model, Numerics, app, called, out, progress
 from fxsim.errors import FxsimError
 from fxsim.files import atomic_write
+from fxsim.names import counted
 from fxsim.report import terminal
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def explain(
     for path, suffix in ((save, ".toml"), (separate, ".npz")):
         if path is not None and path.suffix.lower() != suffix:
             raise FxsimError(f"{path}: got the suffix {path.suffix!r}; allowed: {suffix!r}")
+    for path in (save, separate, html):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise FxsimError(f"{path}: its folder does not exist; allowed: a folder that is there")
     graph = fxsim.read(model)
     x = None if source is None else load_inputs(graph, source, count)
     with progress(f"{model.name} as {called(model, numerics)}", len(graph.nodes)) as tick:
@@ -71,7 +75,7 @@ def explain(
     if save is not None:
         terminal.say(out, saved(found, save))
     if found.queries:
-        terminal.say(out, f"the device was asked {terminal.counted(found.queries, 'time')}")
+        terminal.say(out, f"the device was asked {counted(found.queries, 'time')}")
     if unexplained:
         raise typer.Exit(1)
 

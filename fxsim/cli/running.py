@@ -10,6 +10,7 @@ import typer
 import fxsim
 from fxsim.cli.common import Count, Input, Model, Numerics, Threads, app, called, out, progress, simulate
 from fxsim.errors import FxsimError
+from fxsim.names import counted
 from fxsim.report import sheet, terminal
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def stream(
 
 
 def _show(rows: "Iterable[Summary]", model: Path, numerics: str, count: int) -> None:
-    out.print(terminal.outputs(rows, f"{model.name} as {numerics}, {count} inference(s)"))
+    out.print(terminal.outputs(rows, f"{model.name} as {numerics}, {counted(count, 'inference')}"))
 
 
 @app.command()

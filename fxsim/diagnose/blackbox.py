@@ -99,12 +99,14 @@ class Command:
 
     def _read(self, paths: dict[str, str]) -> list[Array]:
         tensors = [self.model.tensors[i] for i in self.model.outputs]
+        path = Path(paths["{output}" if "{output}" in self.text else "{output:raw}"])
+        if not path.is_file():
+            raise DumpError(
+                f"device: wrote no output; allowed: a file at the path that {{output}} stands for, here {path.name}"
+            )
         if "{output}" in self.text:
-            return list(load_arrays(paths["{output}"]).values())
-        try:
-            data = Path(paths["{output:raw}"]).read_bytes()
-        except OSError:
-            raise DumpError("device: wrote no output") from None
+            return list(load_arrays(path).values())
+        data = path.read_bytes()
         sizes = [t.elements * t.qtype.dtype.itemsize for t in tensors]
         if len(data) != sum(sizes):
             raise DumpError(f"device: wrote {len(data)} bytes; allowed: {sum(sizes)}")

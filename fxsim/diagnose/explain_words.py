@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fxsim.diagnose.quirks import tell
+from fxsim.names import counted
 
 if TYPE_CHECKING:
     from fxsim.diagnose.explain import Explanation, Finding
@@ -80,7 +81,8 @@ def network_words(e: "Explanation") -> str:
     """Layers of one finding together."""
     known = [f for f in e.findings if f.status != "not in the dump"]
     if e.equal:
-        return f"all {len(known)} layers in the dump are equal to {e.users.name} in every bit"
+        which = "all that the device answered" if e.queries else f"the dump's {counted(len(known), 'layer')}"
+        return f"equal to {e.users.name} in every bit: {which}"
     groups: dict[tuple[str, str], list[Finding]] = {}
     for f in e.differing:
         groups.setdefault((f.op, shared(e, f)), []).append(f)

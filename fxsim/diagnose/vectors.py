@@ -14,10 +14,11 @@ import numpy as np
 from fxsim._version import __version__
 from fxsim.diagnose.cases import layer_of
 from fxsim.errors import FxsimError, OutputError, listed
-from fxsim.exporters.device import Block, Record, records
+from fxsim.exporters.device import Block, Record, record
 from fxsim.exporters.header import array, comment, number
 from fxsim.files import atomic_write
-from fxsim.model.graph import ABSENT, Node
+from fxsim.model.check import where
+from fxsim.model.graph import ABSENT, Graph, Node
 from fxsim.model.qtype import Array
 from fxsim.sim.plan import Plan
 from fxsim.sim.registry import bind
@@ -60,10 +61,10 @@ def vectors(trace: Trace, layers: Sequence[int] | None = None) -> list[Vectors]:
 
     Args:
         trace: the simulation; its numerics are what the vectors hold a device to.
-        layers: indices; all layers that compute by default.
+        layers: indices; all layers that compute from their inputs alone by default.
 
     Raises:
-        FxsimError: if there is no such layer, or the network is one of ONNX's ops.
+        FxsimError: if there is no such layer, if it reads or writes state, or the network is one of ONNX's ops.
     """
     graph, plan = trace.graph, trace.plan
     if not isinstance(plan, Plan):
@@ -72,12 +73,22 @@ def vectors(trace: Trace, layers: Sequence[int] | None = None) -> list[Vectors]:
     unknown = [i for i in layers or () if i not in known]
     if unknown:
         raise FxsimError(f"{graph.name}: has no layer {unknown[0]}; allowed: {listed(known)}")
-    by_index = {n.index: r for n, r in zip(graph.nodes, records(graph), strict=True)}
     views = {n.index for n in graph.nodes if n.outputs and n.outputs[0] in plan.views}
-    asked = list(layers) if layers is not None else [i for i in known if i not in views]
+    stateful = {n.index for n in graph.nodes if not n.outputs or any(_state(graph, i) for i in (*n.inputs, *n.outputs))}
+    for i in layers or ():
+        if i in stateful:
+            raise FxsimError(
+                f"{where(graph, known[i])}: reads or writes state; allowed: layers that compute from their inputs"
+            )
+    asked = list(layers) if layers is not None else [i for i in known if i not in views | stateful]
+    places = {n.index: place for place, n in enumerate(graph.nodes)}
     tensors = {i for k in asked for i in (*known[k].inputs, *known[k].outputs) if i != ABSENT}
     values = trace.tensors(sorted(i for i in tensors if not graph.tensors[i].constant))
-    return [_of(trace, plan, known[k], by_index[k], values) for k in asked]
+    return [_of(trace, plan, known[k], record(graph, known[k], places[k]), values) for k in asked]
+
+
+def _state(graph: Graph, i: int) -> bool:
+    return i != ABSENT and (graph.tensors[i].variable or graph.tensors[i].qtype.kind == "resource")
 
 
 def _of(trace: Trace, plan: Plan, node: Node, record: Record, values: Mapping[int, Array]) -> Vectors:

@@ -71,7 +71,7 @@ def records(graph: Graph) -> list[Record]:
     result = []
     for position, node in enumerate(graph.nodes):
         try:
-            result.append(_record(graph, node, position))
+            result.append(record(graph, node, position))
         except FxsimError as e:
             raise type(e)(f"{where(graph, node)}: {e}") from None
     return result
@@ -81,22 +81,23 @@ def _named(operands: Operands) -> list[str]:
     return [t.name for t in operands if t is not None]
 
 
-def _record(graph: Graph, node: Node, position: int) -> Record:
+def record(graph: Graph, node: Node, position: int) -> Record:
+    """The layer at a position."""
     inputs, outputs = graph.operands(node.inputs), graph.operands(node.outputs)
-    record = Record(position, node.op, node.name, _named(inputs), _named(outputs))
+    found = Record(position, node.op, node.name, _named(inputs), _named(outputs))
     labels = _NAMES.get(node.op, ())
     for i, t in enumerate(inputs):
         if t is not None and t.data is not None:
-            record.blocks[labels[i] if i < len(labels) else f"input{i}"] = block(t)
+            found.blocks[labels[i] if i < len(labels) else f"input{i}"] = block(t)
     for what, group in (("input", inputs), ("output", outputs)):
         for i, t in enumerate(group):
             if t is not None and t.data is None:
                 label = labels[i] if what == "input" and i < len(labels) else f"{what}{i}" if len(group) > 1 else what
-                record.blocks[f"{label}_shape"] = Block(np.asarray(t.shape, np.int32), (len(t.shape),), "int32")
-    _window(record, node, inputs[0])
+                found.blocks[f"{label}_shape"] = Block(np.asarray(t.shape, np.int32), (len(t.shape),), "int32")
+    _window(found, node, inputs[0])
     if node.op in _SCALES and outputs and outputs[0] is not None and _integer(outputs[0]):
-        _SCALES[node.op](record, node, [need(t, "input") for t in inputs if t is not None], outputs[0])
-    return record
+        _SCALES[node.op](found, node, [need(t, "input") for t in inputs if t is not None], outputs[0])
+    return found
 
 
 def block(t: Tensor) -> Block:

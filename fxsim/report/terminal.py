@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from fxsim.names import short_name
+from fxsim.names import counted, short_name
 from fxsim.report.sheet import Justify, table
 from fxsim.report.units import ENERGIES, SIZES, TIMES, amount
 
@@ -128,11 +128,6 @@ def verdict(result: "Comparison") -> str:
     if result.first_divergence is not None:
         text += f"\nfirst divergence: {result.first_divergence}"
     return text
-
-
-def counted(n: int, what: str) -> str:
-    """``1 tensor``, ``2 tensors``."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def histogram(counts: Mapping[int, int], most: int = 6) -> str:

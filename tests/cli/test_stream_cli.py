@@ -11,7 +11,7 @@ def test_run_streams_a_data_set_and_resumes(tmp_path):
     outs = []
     for threads in (1, 3):
         text = fx("run", MODEL, "-i", tmp_path / "x.npz", "-o", tmp_path / f"{threads}.npz", "--threads", threads)
-        assert "40 inference(s)" in text
+        assert "40 inferences" in text
         assert "saved 1 tensors" in text
         with np.load(tmp_path / f"{threads}.npz", allow_pickle=False) as z:
             outs.append(z["output_0"])

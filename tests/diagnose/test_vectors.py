@@ -152,3 +152,14 @@ def test_the_first_guilty_layer_is_taken(trace):
         reproduce(traced, dump, 0)
     with pytest.raises(DumpError, match="nothing to reproduce"):
         reproduce(traced, {f"tensor_{i}": v for i, v in traced.kept.items()})
+
+
+def test_layers_with_state_have_no_vectors(corpus):
+    """They are left out, and refused by name; the others of a streaming network have theirs."""
+    graph = fxsim.read(corpus / "models" / "keyword_svdf.tflite")
+    trace = fxsim.simulate(graph, load_inputs(graph, "random:3", 2), keep="all")
+    stateful = [n.index for n in graph.nodes if n.op == "SVDF"]
+    found = {v.layer for v in vectors(trace)}
+    assert stateful and found and not found & set(stateful)
+    with pytest.raises(fxsim.FxsimError, match="SVDF.*reads or writes state"):
+        vectors(trace, stateful[:1])
