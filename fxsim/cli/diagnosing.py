@@ -97,4 +97,5 @@ def vectors(
 
     found = golden(simulate(model, source, count, numerics), layer)
     written = save(found, folder, [f.strip() for f in formats.split(",") if f.strip()])
-    terminal.say(out, f"{len(found)} layers as {found[0].numerics if found else ''}: {len(written)} files in {folder}")
+    name, files = found[0].numerics if found else "", counted(len(written), "file")
+    terminal.say(out, f"{counted(len(found), 'layer')} as {name}: {files} in {folder}")

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from fxsim.diagnose.differences import farther
 from fxsim.kernels.differences import HEAD, alike
-from fxsim.model.graph import Node
+from fxsim.model.graph import Graph, Node
 from fxsim.model.qtype import Array
 from fxsim.names import short_name
 from fxsim.sim.trace import Trace, computed
@@ -35,7 +35,6 @@ def reused(trace: Trace, strange: Mapping[int, Array], held: Mapping[int, Array]
     pairs = np.empty((len(wrong) * len(others), 2), np.int64)
     found = alike()(heads, np.array([len(v) for v in arrays], np.int64), len(wrong), OTHERS, pairs)
     said: dict[int, str] = {}
-    names = [short_name(t.name) for t in graph.tensors]
     for a, b in pairs[:found].tolist():
         i, (j, other) = wrong[a], others[b - len(wrong)]
         if i in said or i == j or arrays[a].size < SMALLEST or not _alike(arrays[a], other, OTHERS):
@@ -45,7 +44,7 @@ def reused(trace: Trace, strange: Mapping[int, Array], held: Mapping[int, Array]
         if i in when and _alike(simulated[i], simulated[j], OTHERS):  # the network itself makes them alike
             continue
         said[i] = (
-            f"tensor {i} {names[i]!r} holds the values of tensor {j} {names[j]!r}: "
+            f"{_named(graph, i)} holds the values of {_named(graph, j)}: "
             "its memory was used again before it was dumped (keep all tensors, or dump after each layer)"
         )
     return tuple(said.values())
@@ -55,7 +54,6 @@ def passed_over(trace: Trace, layers: Iterable[Node], held: Mapping[int, Array])
     """Tensors of a dump that the device did not go on with: what a layer made of them is what fxsim makes of its own."""
     graph, said = trace.graph, dict[int, str]()
     simulated = trace.tensors(computed(graph))
-    names = [short_name(t.name) for t in graph.tensors]
     for node in layers:
         outputs = [i for i in node.outputs if i in held and i in simulated]
         if not outputs or any(held[i].tobytes() != simulated[i].tobytes() for i in outputs):
@@ -63,10 +61,14 @@ def passed_over(trace: Trace, layers: Iterable[Node], held: Mapping[int, Array])
         for i in node.inputs:
             if i in held and i in simulated and held[i].tobytes() != simulated[i].tobytes():
                 said[i] = (
-                    f"tensor {i} {names[i]!r} is not what the device went on with: layer {node.index} {node.op} gives in "
+                    f"{_named(graph, i)} is not what the device went on with: layer {node.index} {node.op} gives in "
                     "every bit what it gives of fxsim's own values, not of these"
                 )
     return tuple(said.values())
+
+
+def _named(graph: Graph, i: int) -> str:
+    return f"tensor {i} {short_name(graph.tensors[i].name)!r}"
 
 
 def _alike(one: Array, other: Array, per: int) -> bool:

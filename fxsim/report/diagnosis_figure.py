@@ -25,7 +25,7 @@ def overview(c: "Comparison") -> "Figure":
     at = range(len(c.rows))
     share = [100 * (1 - r.exact) for r in c.rows]
     ax.barh(at, share, color=LIMIT, height=0.7)
-    top = max(share, default=0) or 1
+    top = max(share, default=0)
     for y, (r, s) in enumerate(zip(c.rows, share, strict=True)):
         text = f" {r.mismatches:,} of {r.elements:,}" if r.mismatches else " equal"
         ax.text(s, y, text, va="center", fontsize=7.5, color=LIMIT if r.mismatches else PALETTE[2])
@@ -35,7 +35,7 @@ def overview(c: "Comparison") -> "Figure":
         fontsize=7.5,
     )
     ax.set_ylim(len(c.rows) - 0.5, -0.5)
-    ax.set_xlim(0, 1.25 * top)
+    ax.set_xlim(0, 1.25 * top if any(share) else 100)
     ax.set_xlabel("differing elements, %")
     bare(ax, "x")
     return figure
@@ -50,6 +50,8 @@ def tensor(r: "Row", counts: "Array") -> "Figure":
         spatial, cmap="Reds", vmin=0, aspect="auto" if counts.ndim < 3 else "equal", interpolation="nearest"
     )
     figure.colorbar(shown, ax=image, shrink=0.8)
+    if counts.ndim < 3:
+        image.set_yticks([])  # one row
     image.set_title("where in the image" if counts.ndim >= 3 else "where", fontsize=9, loc="left")
     by_channel = counts.reshape(-1, counts.shape[-1]).sum(axis=0) if counts.ndim else counts.reshape(1)
     channels.bar(range(len(by_channel)), by_channel, width=1.0, color=PALETTE[0])

@@ -161,5 +161,5 @@ def test_layers_with_state_have_no_vectors(corpus):
     stateful = [n.index for n in graph.nodes if n.op == "SVDF"]
     found = {v.layer for v in vectors(trace)}
     assert stateful and found and not found & set(stateful)
-    with pytest.raises(fxsim.FxsimError, match="SVDF.*reads or writes state"):
+    with pytest.raises(fxsim.FxsimError, match=r"SVDF.*reads or writes state"):
         vectors(trace, stateful[:1])
