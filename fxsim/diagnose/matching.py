@@ -97,7 +97,7 @@ def match(graph: Graph, entries: Sequence[Entry], simulated: Mapping[int, Array]
 
 
 def _stacked(graph: Graph, placed: list[Placed], simulated: Mapping[int, Array]) -> list[Placed]:
-    """As they are, but where a tensor has an entry for each inference these are one."""
+    """As they are, but where a tensor has an entry of one name and type for each inference these are one."""
     by: dict[int, list[Entry]] = {}
     for e, i, _ in placed:
         if i is not None:
@@ -106,14 +106,16 @@ def _stacked(graph: Graph, placed: list[Placed], simulated: Mapping[int, Array])
         return placed
     whole: dict[int, Placed] = {}
     for i, several in by.items():
-        t, whole_size = graph.tensors[i], simulated[i].size
-        one = [t.elements * (t.qtype.dtype.itemsize if e.raw else 1) for e in several]
-        if len(several) > 1 and len(several) * t.elements == whole_size and one == [_size(e) for e in several]:
-            first, values = several[0], np.concatenate([e.values.reshape(-1) for e in several])
-            place = f"{first.place} to {several[-1].place}"
-            whole[i] = first._replace(values=values, place=place), i, f"{len(several)} lists, one an inference"
-    found = [p for p in placed if p[1] not in whole]
-    return [*found, *whole.values()]
+        t, first, count = graph.tensors[i], several[0], len(several)
+        size = t.elements * (t.qtype.dtype.itemsize if first.raw else 1)
+        alike = {(e.name, e.raw, e.exact, e.values.dtype, _size(e)) for e in several}
+        if count > 1 and count * t.elements == simulated[i].size and len(alike) == 1 and _size(first) == size:
+            values, place = (
+                np.concatenate([e.values.reshape(-1) for e in several]),
+                f"{first.place} to {several[-1].place}",
+            )
+            whole[i] = first._replace(values=values, place=place), i, f"{count} lists, one an inference"
+    return [*(p for p in placed if p[1] not in whole), *whole.values()]
 
 
 def _apart(known: Sequence[tuple[Entry, Tensor, Array]], read: Sequence[Reading]) -> Differences:

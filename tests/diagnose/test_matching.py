@@ -266,6 +266,12 @@ def test_a_list_for_each_inference(trace, tmp_path):
     log.write_text("".join(f"conv1: {row.tolist()} {n} us\n" for n, row in enumerate(rows)))
     result = fxsim.compare(trace, log)
     assert result.equal and f"{count} lists, one an inference" in result.notes[0]
+    folder = tmp_path / "twice"
+    folder.mkdir()
+    np.save(folder / "conv1.npy", rows[:2].reshape(-1))  # the same two inferences in two files are no four
+    np.savetxt(folder / "conv1.csv", rows[:2].reshape(-1), fmt="%d")
+    with pytest.raises(DumpError, match="holds 2 of them"):
+        fxsim.compare(trace, folder)
     assert fxsim.compare(trace, {"conv1": rows}).equal and fxsim.compare(trace, {"mystery": rows}).equal
     height, width, channels = trace.graph.tensor("conv1").shape[1:]
     assert fxsim.compare(trace, {"conv1": values.reshape(count, height * width, channels)}).equal

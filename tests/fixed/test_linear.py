@@ -86,7 +86,7 @@ def accumulators(draw):
     )
 
 
-@settings(max_examples=1000 if os.environ.get("FXSIM_LONG") == "1" else 100)  # most of the time goes into compilation
+@settings(max_examples=1000 if os.environ.get("FXSIM_LONG") == "1" else 300)  # most of the time goes into compilation
 @given(a=accumulators(), seed=st.integers(0, 1 << 32), k=st.integers(1, 19))
 def test_matmul_equals_the_definition(a, seed, k):
     rng = np.random.default_rng(seed)
